@@ -1,0 +1,57 @@
+# One definition of every check, for developers, the pre-commit hook and CI. Needs Python >= 3.11 and make, nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+INSTALL := $(PIP) install --quiet --constraint constraints.txt --build-constraint constraints.txt
+FAST := not stack and not browser and not slow
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv demo test test-all lint types bench clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-10s %s\n' "$$t" "$$d"; done
+
+# Three stamps, so that make demo does not wait for the developers' tools and only the benchmarks load pandas.
+.venv/stamp-base: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("otel-perf needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv --clear .venv
+	@# the pip that comes with Python 3.11 knows neither dependency groups nor build constraints
+	$(PIP) install --quiet --constraint constraints.txt --upgrade pip
+	$(INSTALL) --editable .
+	@touch $@
+
+.venv/stamp-dev: .venv/stamp-base
+	$(INSTALL) --group dev
+	@touch $@
+
+.venv/stamp-bench: .venv/stamp-dev
+	$(INSTALL) --group bench
+	@touch $@
+
+venv: .venv/stamp-dev ## set up .venv with the package (editable) and the developers' tools
+
+demo: .venv/stamp-base ## record the sample application and show its startup report
+	$(BIN)/otel-perf demo
+
+test: .venv/stamp-dev ## unit and integration tests, a few minutes
+	$(BIN)/python -m pytest -m "$(FAST)"
+
+test-all: .venv/stamp-dev ## every test there is
+	$(BIN)/python -m pytest
+
+lint: .venv/stamp-dev ## style, format, direction of imports, spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/codespell
+
+types: .venv/stamp-dev ## mypy --strict on src/
+	$(BIN)/mypy
+
+bench: .venv/stamp-bench ## measure against the peers, side by side
+	$(BIN)/python -m bench
+
+clean: ## remove .venv, caches and recorded runs
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov build dist .otel-perf
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

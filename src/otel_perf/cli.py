@@ -1,0 +1,57 @@
+"""The command ``otel-perf``: finds the subcommand and runs it; ``run`` on a path that loads next to nothing."""
+
+from __future__ import annotations
+
+import sys
+
+COMMANDS = {
+    "demo": "run the sample application and show its startup report",
+    "run": "run any Python program, unchanged, and record it",
+    "report": "show what a run recorded",
+}
+
+HELP = """usage: otel-perf COMMAND [...]
+
+Performance of Python programs as OpenTelemetry data: startup phases, imports and functions as nested spans.
+
+commands:
+{commands}
+
+examples:
+  otel-perf demo
+  otel-perf run -- python app.py
+  otel-perf run --report -- flask run
+  otel-perf report
+
+`otel-perf COMMAND --help` says more. Runs are kept in .otel-perf/ of the working directory.
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    name = arguments[0] if arguments else ""
+    if name in ("-h", "--help", "help", ""):
+        rows = "\n".join(f"  {key:<8} {text}" for key, text in COMMANDS.items())
+        sys.stdout.write(HELP.format(commands=rows))
+        return 0 if name else 2
+    if name in ("-V", "--version"):
+        from .__about__ import __version__
+
+        sys.stdout.write(f"otel-perf {__version__}\n")
+        return 0
+    if name not in COMMANDS:
+        sys.stderr.write(f"otel-perf: no command {name!r}; there are {', '.join(COMMANDS)} (otel-perf --help)\n")
+        return 2
+    command = __import__(f"otel_perf.commands.{name}", fromlist=("main",))
+    try:
+        return int(command.main(arguments[1:]))
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        from .errors import UserError
+
+        if not isinstance(error, UserError):
+            raise
+        sys.stderr.write(f"otel-perf {name}: {error.message}\n")
+        return error.exit_code

@@ -1,0 +1,129 @@
+"""`otel-perf report`: what a recorded run says, as plain text."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from otel_perf.analysis.listing import list_text
+from otel_perf.analysis.model import load_process
+from otel_perf.analysis.report import default_process, report_text
+from otel_perf.analysis.text import NARROWEST, plural, style_for
+from otel_perf.errors import UserError
+from otel_perf.export.runs import find_run, find_runs, pick_process, runs_folder
+
+if TYPE_CHECKING:
+    from otel_perf.analysis.model import Process
+    from otel_perf.analysis.text import Style
+
+DESCRIPTION = """\
+Show what a recorded run says: whether the start was within its budget, where its time went (phases, imports,
+functions, OpenTelemetry spans), the functions that took longest, and what otel-perf itself cost."""
+
+EXAMPLES = """\
+examples:
+  otel-perf report                       the newest run of .otel-perf/
+  otel-perf report --list                all runs, newest first
+  otel-perf report 2026-11-25T10-15-02   one of them
+  otel-perf report ../copied/run --all   a run's folder anywhere, every import and function
+  otel-perf report --process 4242        another process of the run
+  otel-perf report | less -S             plain text, 100 columns wide
+
+exit status: 0 the report was shown, 2 there is no such run or the command line is wrong"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    options = argparse.ArgumentParser(
+        prog="otel-perf report",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.add_argument("run", metavar="RUN", nargs="?", help="a run's name or folder; default the newest")
+    options.add_argument("--folder", metavar="DIR", help="where runs are; default OTEL_PERF_FOLDER, or .otel-perf")
+    options.add_argument("--list", action="store_true", help="list the runs, newest first")
+    options.add_argument("--process", metavar="P", help="a process of the run; default the one that started first")
+    options.add_argument("--all", action="store_true", help="show every import, function and span, nothing folded")
+    options.add_argument("--width", metavar="N", type=_width, help="columns to use; default the window's, or 100")
+    return options
+
+
+def _width(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and NARROWEST <= int(text[:9]) <= 100_000):
+        raise argparse.ArgumentTypeError(f"write a number of columns from {NARROWEST} to 100000, got {text!r}")
+    return int(text)
+
+
+def main(argv: list[str]) -> int:
+    """Run the command with the arguments after its name; return its exit status.
+
+    Raises: UserError: there is no such run, or it cannot be read.
+    """
+    options = parser().parse_args(argv)
+    style = style_for(sys.stdout, options.width)
+    folder = runs_folder(options.folder)
+    if options.list:
+        text = _list(options, folder, style)
+        process = None
+    else:
+        process = _chosen(options, folder)
+        text = report_text(process, width=style.width, color=style.color, ascii=style.ascii, everything=options.all)
+    if not _write(text):
+        return 0
+    if process is not None:
+        for line in skipped_lines(process):
+            print(f"otel-perf report: {line}", file=sys.stderr)
+    return 0
+
+
+def _list(options: argparse.Namespace, folder: str, style: Style) -> str:
+    if options.run is not None or options.process is not None:
+        raise UserError("--list shows every run; leave RUN and --process out (another folder of runs: --folder DIR)")
+    runs = find_runs(folder)
+    if not runs:
+        find_run(None, folder)  # says so
+    return list_text(runs, style)
+
+
+def _chosen(options: argparse.Namespace, folder: str) -> Process:
+    run, process = find_run(options.run, folder)
+    if options.process is not None:
+        process = pick_process(run, options.process)
+    elif process is None:
+        process = default_process(run.path, run.processes)
+    return load_process(os.path.join(run.path, process), [name for name in run.processes if name != process])
+
+
+def skipped_lines(process: Process) -> list[str]:
+    """Return one line for each file of *process* that is damaged: how much of it was skipped, and why."""
+    lines = []
+    for path, skipped in process.skipped.items():
+        parts = []
+        for reasons, noun in (
+            (skipped.lines, "line"),
+            (skipped.records, "record"),
+            (skipped.values, "value"),
+        ):
+            number = sum(reasons.values())
+            if number:
+                parts.append(f"{plural(number, f'damaged {noun}')} ({', '.join(reasons)})")
+        lines.append(f"skipped {', '.join(parts)} in {path}")
+    return lines
+
+
+def _write(text: str) -> bool:
+    """Write *text* to stdout; say whether there was somebody to read all of it."""
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    try:
+        sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
+        sys.stdout.flush()
+    except OSError as error:
+        # as the library's documentation of SIGPIPE has it: else the flush at exit complains once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return False
+        raise UserError(f"cannot write the report: {error.strerror or error}", exit_code=1) from None
+    return True

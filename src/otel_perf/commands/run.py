@@ -1,0 +1,286 @@
+"""``otel-perf run``: any program, unchanged.
+
+Imports only: os, sys, time, _signal; this interpreter's start is part of what the program costs. The program is
+started by exec in our place, with _site first in PYTHONPATH; with --report we stay as its parent, pass signals on,
+report at the end, and end as it ended.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from time import perf_counter_ns
+
+from otel_perf.config import load
+from otel_perf.export.folder import RUN, create_run
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+HELP = """usage: otel-perf run [--report] [--folder DIR] [--service NAME] [--no-children] [--] PROGRAM [ARGUMENT ...]
+
+Run a Python program, unchanged, and record its start, its imports and its OpenTelemetry spans. PROGRAM is an
+interpreter with its arguments, a console script of any virtual environment, a script that ends in .py,
+a folder with __main__.py, or -m MODULE / -c CODE for this interpreter. Input, output, exit code and signals are
+the program's own.
+
+options:
+  --report        print the report on stderr when the program has ended
+  --folder DIR    where runs are kept (default: .otel-perf, or OTEL_PERF_FOLDER)
+  --service NAME  service.name (default: OTEL_SERVICE_NAME, or the program's name)
+  --no-children   record this program only, not the interpreters that it starts
+  -h, --help      show this
+
+examples:
+  otel-perf run -- python app.py --port 8000
+  otel-perf run --report -- python -m http.server
+  otel-perf run flask --app shop run
+  otel-perf run -m json.tool data.json
+
+Then `otel-perf report` shows where the start went. The program's own exit code is returned; 127: not found,
+126: found but cannot be started.
+"""
+
+STARTED = "OTEL_PERF_STARTED"  # read by startup.py, which is not worth its import here
+NOT_FOUND, NOT_STARTED = 127, 126  # as a shell has it
+ISOLATING = "IES"  # interpreter flags under which no sitecustomize of ours is found
+WITH_VALUE = "cmXW"  # interpreter flags that take the rest of the word, or the next word, as their value
+SCRIPTS = (".py", ".pyw", ".pyz")
+FORWARDED = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGCONT", "SIGWINCH", "SIGINT", "SIGQUIT")
+BY_TERMINAL = ("SIGINT", "SIGQUIT", "SIGWINCH", "SIGHUP")  # a terminal sends these to the program as well as to us
+
+
+def main(argv: list[str]) -> int:
+    """Parse the options by hand (argparse costs 10 ms) and become the program."""
+    report, index, environ = False, 0, dict(os.environ)
+    while index < len(argv) and argv[index].startswith("-") and argv[index] not in ("--", "-m", "-c"):
+        option, equals, value = argv[index].partition("=")
+        index += 1
+        if option in ("-h", "--help"):
+            sys.stdout.write(HELP)
+            return 0
+        if option in ("--folder", "--service"):
+            if not equals:
+                value = argv[index] if index < len(argv) else ""
+                index += 1
+            if not value:
+                return _usage(f"{option} needs a value")
+            environ["OTEL_PERF_FOLDER" if option == "--folder" else "OTEL_SERVICE_NAME"] = value
+            if option == "--folder":
+                environ.pop(RUN, None)
+        elif equals:
+            return _usage(f"{option} takes no value")
+        elif option == "--report":
+            report = True
+        elif option == "--no-children":
+            environ["OTEL_PERF_CHILDREN"] = "0"
+        else:
+            return _usage(f"no option {option}; put -- before the program if it is the program's")
+    command = argv[index + (argv[index : index + 1] == ["--"]) :]
+    if not command or not command[0]:
+        return _usage("which program? for example: otel-perf run -- python app.py")
+    return _run(as_program(command), environ, report)
+
+
+def _usage(text: str) -> int:
+    sys.stderr.write(f"otel-perf run: {text} (otel-perf run --help)\n")
+    return 2
+
+
+def as_program(command: list[str]) -> list[str]:
+    """Return the command with this interpreter in front where it names a script, a folder or a module only."""
+    first = command[0]
+    if first in ("-m", "-c"):
+        return [sys.executable, *command]
+    if os.path.isdir(first):
+        return [sys.executable, *command] if os.path.isfile(os.path.join(first, "__main__.py")) else command
+    if first.endswith(SCRIPTS) and os.path.isfile(first):
+        # A path to a script that says what runs it is started as a shell would start it.
+        ready = os.path.dirname(first) and os.access(first, os.X_OK) and shebang(first)
+        return command if ready else [sys.executable, *command]
+    return command
+
+
+def _run(command: list[str], environ: dict[str, str], report: bool) -> int:
+    path = find(command[0], environ)
+    if path is None:
+        sys.stderr.write(f"otel-perf run: {command[0]}: not found; is it installed, and on PATH?\n")
+        return NOT_FOUND
+    problem = unreachable(path, command)
+    run = ""
+    if problem:
+        sys.stderr.write(f"otel-perf: nothing is recorded: {problem}\n")
+    else:
+        folder = "the run folder"
+        try:
+            folder = load({}, environ).folder
+            run = _joined(environ, report) or create_run(os.path.abspath(folder))
+        except OSError as error:
+            sys.stderr.write(
+                f"otel-perf: nothing is recorded: cannot make {error.filename or folder}: {error.strerror}; "
+                "name another place with --folder\n"
+            )
+        else:
+            _reach(environ, run)
+    if report or os.name == "nt":
+        return _supervise(path, command, environ, run if report else "")
+    return _exec(path, command, environ)
+
+
+def _joined(environ: dict[str, str], report: bool) -> str:
+    """Return the run that this program belongs to already, as one that another recorded program starts; else empty."""
+    run = environ.get(RUN, "")
+    return run if run and not report and os.path.isdir(run) else ""
+
+
+def _reach(environ: dict[str, str], run: str) -> None:
+    """Put our way into the interpreter into *environ*."""
+    site = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "_site")
+    before = environ.get("PYTHONPATH", "")
+    if before.split(os.pathsep)[0] != site:
+        environ["PYTHONPATH"] = site + os.pathsep + before if before else site
+    environ["OTEL_PERF_SITE"] = site
+    environ[RUN] = run
+    environ[STARTED] = f"{os.getpid()}:{perf_counter_ns()}"
+
+
+def _exec(path: str, command: list[str], environ: dict[str, str]) -> int:
+    """Become the program; return only if that fails."""
+    import _signal  # type: ignore[import-not-found]  # signal itself costs 5 ms
+
+    for name in ("SIGPIPE", "SIGXFSZ"):  # this interpreter ignores them, and exec would hand that on
+        if hasattr(_signal, name):
+            _signal.signal(getattr(_signal, name), _signal.SIG_DFL)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execve(path, command, environ)
+    except OSError as error:
+        return _not_started(path, error)
+
+
+def _not_started(path: str, error: OSError) -> int:
+    sys.stderr.write(f"otel-perf run: {path}: {error.strerror}\n")
+    return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_STARTED
+
+
+def find(name: str, environ: dict[str, str]) -> str | None:
+    """Return the path of the program *name* as a shell finds it, startable or, for want of one, not."""
+    if os.path.dirname(name):
+        return name if os.path.exists(name) else None
+    endings = environ.get("PATHEXT", "").split(os.pathsep) if os.name == "nt" else []
+    second_best = None
+    for folder in environ.get("PATH", os.defpath).split(os.pathsep):
+        for ending in ["", *endings]:
+            path = os.path.join(folder or ".", name + ending)
+            if os.path.isfile(path):
+                if os.access(path, os.X_OK):
+                    return path
+                second_best = second_best or path
+    return second_best
+
+
+def unreachable(path: str, command: list[str]) -> str:
+    """Say why the interpreter of this command cannot be reached, empty if it can as far as one sees from outside."""
+    words = command if is_python(path) else shebang(path)  # a shell script or a binary may start Python further down
+    while words and not is_python(words[0]):
+        words = words[1:]
+    skip = False
+    for word in words[1:]:
+        if skip:
+            skip = False
+            continue
+        if not word.startswith("-") or word in ("-", "--"):
+            break
+        if word.startswith("--"):
+            skip = word == "--check-hash-based-pycs"
+            continue
+        for place, letter in enumerate(word[1:], 2):
+            if letter in ISOLATING:
+                return f"python -{letter} ignores PYTHONPATH, the way in of `otel-perf run`"
+            if letter in WITH_VALUE:
+                if letter in "cm":  # what follows is the program's
+                    return ""
+                skip = place == len(word)
+                break
+    return ""
+
+
+def is_python(path: str) -> bool:
+    """Say whether *path* is named as a Python interpreter is."""
+    name = os.path.basename(path).lower().removesuffix(".exe")
+    return name.rstrip("0123456789.t") in ("python", "pythonw", "pypy")
+
+
+def shebang(path: str) -> list[str]:
+    """Return the words of a script's first line after ``#!``, none if it has no such line."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(512)
+    except OSError:
+        return []
+    if not start.startswith(b"#!"):
+        return []
+    return start[2:].split(b"\n")[0].decode("utf-8", "replace").split()
+
+
+def _supervise(path: str, command: list[str], environ: dict[str, str], run: str) -> int:
+    """Run the program as a child, pass signals on, report at the end, and end as it ended."""
+    import signal
+    import subprocess
+
+    child: Any = None
+
+    def forward(number: int, _frame: object) -> None:
+        if child is not None and child.returncode is None and not (number in by_terminal and _in_foreground()):
+            child.send_signal(number)
+
+    by_terminal = [getattr(signal, name, None) for name in BY_TERMINAL]
+    for name in FORWARDED:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # what is ignored stays so for the child
+            signal.signal(number, forward)
+    try:
+        child = subprocess.Popen(command, executable=path, env=environ, close_fds=False)
+    except OSError as error:
+        return _not_started(path, error)
+    code = int(child.wait())
+    if run:
+        _print_report(run)
+    if code >= 0:
+        return code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    signal.signal(-code, signal.SIG_DFL)  # end by the same signal, as whoever waits for us expects
+    os.kill(os.getpid(), -code)
+    return 128 - code
+
+
+def _in_foreground() -> bool:
+    """Say whether a terminal's signals come to us, and so to the program as well."""
+    try:
+        terminal = os.open(os.ctermid(), os.O_RDONLY | os.O_NOCTTY)
+    except (AttributeError, OSError):
+        return os.name == "nt"
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
+
+
+def _print_report(run: str) -> None:
+    from otel_perf.analysis.report import report_text
+    from otel_perf.errors import UserError
+    from otel_perf.export.runs import processes_in
+
+    try:
+        if not processes_in(run):
+            raise UserError("the program recorded nothing")
+        sys.stderr.write(report_text(run))
+    except UserError as error:
+        sys.stderr.write(f"otel-perf run: no report: {error.message}\n")
+    except Exception as error:  # noqa: BLE001  # the program's exit code is still to be returned
+        sys.stderr.write(f"otel-perf run: no report: {type(error).__name__}: {error}\n")

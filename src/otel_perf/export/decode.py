@@ -1,0 +1,368 @@
+"""A run folder's OTLP/JSON lines → spans and metric points, whatever state the files are in.
+
+A file may be torn at its end (killed), in its middle (disk full), or written by somebody else. What cannot be
+read is skipped and counted by reason; all around it is kept. Nothing here raises for what a file contains.
+
+Reading order: Span, Point, read_spans(), read_points(). Gauges, sums and exponential histograms are read;
+other kinds of metric are left alone.
+"""
+
+from __future__ import annotations
+
+from .json_values import (
+    INT32,
+    INT64,
+    UINT32,
+    UINT64,
+    Skipped,
+    attributes,
+    double,
+    hex_id,
+    integer,
+    json_number,
+    json_object,
+    json_objects,
+    json_text,
+)  # fmt: skip
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, BinaryIO
+
+    Attributes = dict[str, Any]
+
+MAX_LINE = 64 * 2**20  # bytes; a longer line is not loaded
+CHUNK = 2**20
+STARTS = (b'{"resourceSpans"', b'{"resourceMetrics"')
+
+
+class Scope:
+    """Name and version of what recorded a span: ``otel_perf``, or an instrumentation of somebody else."""
+
+    __slots__ = ("name", "version")
+
+    def __init__(self, name: str, version: str) -> None:
+        self.name = name
+        self.version = version
+
+    def __repr__(self) -> str:
+        return f"Scope({self.name!r}, {self.version!r})"
+
+
+class Event:
+    """Something that happened at one moment inside a span."""
+
+    __slots__ = ("attributes", "name", "time")
+
+    def __init__(self, name: str, time: int, attributes: Attributes) -> None:
+        self.name = name
+        self.time = time
+        self.attributes = attributes
+
+
+class Link:
+    """A reference to a span of this or another trace."""
+
+    __slots__ = ("attributes", "span_id", "trace_id")
+
+    def __init__(self, trace_id: str, span_id: str, attributes: Attributes) -> None:
+        self.trace_id = trace_id
+        self.span_id = span_id
+        self.attributes = attributes
+
+
+class Span:
+    """One finished span.
+
+    Attributes:
+        trace_id: 32 lower case hex digits; span_id and parent_id 16, parent_id empty for a root.
+        start: nanoseconds since 1970, as is end; never after it.
+        kind: OTLP's SpanKind, 1 is internal.
+        flags: W3C trace flags, 0x100 "is it known whether the parent is remote", 0x200 "it is".
+        status_code: 0 unset, 1 ok, 2 error.
+        resource: attributes, one dict for all spans of a group.
+    """
+
+    __slots__ = (
+        "attributes", "end", "events", "flags", "kind", "links", "name", "parent_id", "resource", "scope",
+        "span_id", "start", "status_code", "status_message", "trace_id",
+    )  # fmt: skip
+
+    name: str
+    trace_id: str
+    span_id: str
+    parent_id: str
+    start: int
+    end: int
+    kind: int
+    flags: int
+    attributes: Attributes
+    events: list[Event]
+    links: list[Link]
+    status_code: int
+    status_message: str
+    resource: Attributes
+    scope: Scope
+
+    def __repr__(self) -> str:
+        return f"Span({self.name!r}, {self.span_id}, {(self.end - self.start) / 1e9:.6f} s)"
+
+
+class Point:
+    """One data point of a gauge, a sum or an exponential histogram.
+
+    Attributes:
+        metric: the instrument's name.
+        type: ``gauge``, ``sum`` or ``exponentialHistogram``.
+        value: of a gauge or sum; None where the point says that there is no value.
+        count: of a histogram, as are sum, min, max (None where absent), scale, zero_count, offset and
+            buckets. Bucket *i* has values above ``base ** (offset + i)`` up to ``base ** (offset + i + 1)``;
+            base is ``2 ** 2 ** -scale``.
+        temporality: 1 delta, 2 cumulative, 0 for a gauge.
+    """
+
+    __slots__ = (
+        "attributes", "buckets", "count", "max", "metric", "min", "monotonic", "offset", "resource", "scale",
+        "scope", "start", "sum", "temporality", "time", "type", "unit", "value", "zero_count",
+    )  # fmt: skip
+
+    metric: str
+    type: str
+    unit: str
+    temporality: int
+    monotonic: bool
+    attributes: Attributes
+    resource: Attributes
+    scope: Scope
+    start: int
+    time: int
+
+    def __init__(self) -> None:
+        self.value: float | int | None = None
+        self.count = 0
+        self.sum: float | None = None
+        self.min: float | None = None
+        self.max: float | None = None
+        self.scale = 0
+        self.zero_count = 0
+        self.offset = 0
+        self.buckets: list[int] = []
+
+    def __repr__(self) -> str:
+        return f"Point({self.metric!r}, {self.attributes!r}, {self.count if self.value is None else self.value})"
+
+
+# --- files -------------------------------------------------------------------------------------------------
+
+
+def read_spans(path: str, skipped: Skipped, only: bytes = b"") -> Iterator[Span]:
+    """Yield the spans of a ``traces.jsonl``, in the order of the file; none where there is no such file.
+
+    Args:
+        path: the file.
+        skipped: counts what could not be read.
+        only: lines without these bytes are passed over undecoded, when one span is looked for.
+
+    Raises: OSError: the file is there and cannot be read.
+    """
+    for data in read_lines(path, skipped, only):
+        yield from spans_of(data, skipped)
+
+
+def read_points(path: str, skipped: Skipped) -> Iterator[Point]:
+    """Yield the points of a ``metrics.jsonl``, oldest first; as read_spans()."""
+    for data in read_lines(path, skipped):
+        yield from points_of(data, skipped)
+
+
+def read_lines(path: str, skipped: Skipped, only: bytes = b"") -> Iterator[dict[str, Any]]:
+    """Yield the JSON object of each line of the file *path*, one line in memory at a time."""
+    try:
+        file = open(path, "rb")  # noqa: SIM115  # closed below; an absent file is not an error
+    except FileNotFoundError:
+        return
+    with file:
+        while line := file.readline(MAX_LINE + 1):
+            if len(line) > MAX_LINE and not line.endswith(b"\n"):
+                _pass_over(file)
+                skipped.line("longer than 64 MB")
+            elif only in line and not line.isspace():
+                data = parse_line(line, skipped)
+                if data is not None:
+                    yield data
+
+
+def _pass_over(file: BinaryIO) -> None:
+    """Read on to the end of a line that is too long to keep."""
+    while (part := file.readline(CHUNK)) and not part.endswith(b"\n"):
+        pass
+
+
+def parse_line(line: bytes, skipped: Skipped) -> dict[str, Any] | None:
+    """Return the JSON object of *line*, or None.
+
+    A write that the disk had no room for leaves half a line, and the next whole one follows on the same line:
+    that one is saved.
+    """
+    data = _json_of(line)
+    if data is None:
+        skipped.line("not JSON" if line.endswith(b"\n") else "torn at the end")
+        second = max(line.rfind(start, 1) for start in STARTS)
+        data = _json_of(line[second:]) if second > 0 else None
+        return data if isinstance(data, dict) else None
+    if not isinstance(data, dict):
+        skipped.line("no OTLP")
+        return None
+    return data
+
+
+def _json_of(line: bytes) -> object:
+    from json import loads
+
+    try:
+        # decoded here: loads() would take a line that begins with zeros for UTF-16 or UTF-32
+        return loads(line.decode())
+    except (ValueError, RecursionError):
+        return None
+
+
+# --- traces ------------------------------------------------------------------------------------------------
+
+
+def spans_of(data: dict[str, Any], skipped: Skipped) -> Iterator[Span]:
+    """Yield the spans of one TracesData object."""
+    if "resourceSpans" not in data and data:
+        skipped.line("no OTLP traces")
+    for group in json_objects(data, "resourceSpans", skipped):
+        resource = _resource(group, skipped)
+        for scoped in json_objects(group, "scopeSpans", skipped):
+            scope = _scope(scoped, skipped)
+            for raw in json_objects(scoped, "spans", skipped):
+                span = _span(raw, skipped)
+                if span is not None:
+                    span.resource, span.scope = resource, scope
+                    yield span
+
+
+def _span(raw: dict[str, Any], skipped: Skipped) -> Span | None:
+    span = Span()
+    get = raw.get
+    span.trace_id, span.span_id = hex_id(get("traceId"), 32), hex_id(get("spanId"), 16)
+    if not span.trace_id or not span.span_id:
+        skipped.record("span without valid ids")
+        return None
+    parent = get("parentSpanId")
+    span.parent_id = hex_id(parent, 16)
+    if parent and not span.parent_id and parent != "0" * 16:
+        skipped.value("parent id")
+    start, end = integer(get("startTimeUnixNano"), UINT64), integer(get("endTimeUnixNano"), UINT64)
+    if start is None or end is None:
+        skipped.record("span without valid times")
+        return None
+    if end < start:
+        skipped.value("span that ends before it starts")
+    span.start, span.end = start, max(start, end)
+    span.name = json_text(raw, "name", skipped)
+    span.kind = json_number(raw, "kind", UINT32, skipped)
+    span.flags = json_number(raw, "flags", UINT32, skipped)
+    span.attributes = attributes(get("attributes"), skipped)
+    span.events = [_event(event, skipped) for event in json_objects(raw, "events", skipped)] if "events" in raw else []
+    span.links = list(_links(raw, skipped)) if "links" in raw else []
+    span.status_code, span.status_message = 0, ""
+    if "status" in raw:
+        status = json_object(raw, "status", skipped)
+        span.status_code = json_number(status, "code", UINT32, skipped)
+        span.status_message = json_text(status, "message", skipped)
+    return span
+
+
+def _event(raw: dict[str, Any], skipped: Skipped) -> Event:
+    time = json_number(raw, "timeUnixNano", UINT64, skipped)
+    return Event(json_text(raw, "name", skipped), time, attributes(raw.get("attributes"), skipped))
+
+
+def _links(raw: dict[str, Any], skipped: Skipped) -> Iterator[Link]:
+    for link in json_objects(raw, "links", skipped):
+        trace_id, span_id = hex_id(link.get("traceId"), 32), hex_id(link.get("spanId"), 16)
+        if trace_id and span_id:
+            yield Link(trace_id, span_id, attributes(link.get("attributes"), skipped))
+        else:
+            skipped.value("link without valid ids")
+
+
+# --- metrics -----------------------------------------------------------------------------------------------
+
+
+def points_of(data: dict[str, Any], skipped: Skipped) -> Iterator[Point]:
+    """Yield the points of one MetricsData object."""
+    if "resourceMetrics" not in data and data:
+        skipped.line("no OTLP metrics")
+    for group in json_objects(data, "resourceMetrics", skipped):
+        resource = _resource(group, skipped)
+        for scoped in json_objects(group, "scopeMetrics", skipped):
+            scope = _scope(scoped, skipped)
+            for metric in json_objects(scoped, "metrics", skipped):
+                for point in _points(metric, skipped):
+                    point.resource, point.scope = resource, scope
+                    yield point
+
+
+def _points(metric: dict[str, Any], skipped: Skipped) -> Iterator[Point]:
+    name, unit = json_text(metric, "name", skipped), json_text(metric, "unit", skipped)
+    for kind in ("gauge", "sum", "exponentialHistogram"):
+        if kind not in metric:
+            continue
+        body = json_object(metric, kind, skipped)
+        temporality = json_number(body, "aggregationTemporality", UINT32, skipped)
+        for raw in json_objects(body, "dataPoints", skipped):
+            point = Point()
+            point.metric, point.unit, point.type = name, unit, kind
+            point.temporality, point.monotonic = temporality, body.get("isMonotonic") is True
+            point.start = json_number(raw, "startTimeUnixNano", UINT64, skipped)
+            point.time = json_number(raw, "timeUnixNano", UINT64, skipped)
+            point.attributes = attributes(raw.get("attributes"), skipped)
+            whole = _fill_histogram(point, raw) if kind == "exponentialHistogram" else _fill_value(point, raw)
+            if whole:
+                yield point
+            else:
+                skipped.record(f"{kind} point without valid numbers")
+
+
+def _fill_value(point: Point, raw: dict[str, Any]) -> bool:
+    if "asInt" in raw:
+        point.value = integer(raw["asInt"], INT64)
+    elif "asDouble" in raw:
+        point.value = double(raw["asDouble"])
+    else:
+        return True  # as a point with the flag "no recorded value"
+    return point.value is not None
+
+
+def _fill_histogram(point: Point, raw: dict[str, Any]) -> bool:
+    """Set the numbers of *point*; say whether all that there are were valid."""
+    positive = raw.get("positive", {})
+    if not isinstance(positive, dict):
+        return False
+    counts = positive.get("bucketCounts", [])
+    if not isinstance(counts, list):
+        return False
+    count, zero = integer(raw.get("count", 0), UINT64), integer(raw.get("zeroCount", 0), UINT64)
+    scale, offset = integer(raw.get("scale", 0), (-20, 20)), integer(positive.get("offset", 0), INT32)
+    buckets = [integer(number, UINT64) for number in counts]
+    extremes = [double(raw[key]) if key in raw else None for key in ("sum", "min", "max")]
+    if count is None or zero is None or scale is None or offset is None or None in buckets:
+        return False
+    point.count, point.zero_count, point.scale, point.offset = count, zero, scale, offset
+    point.buckets = [number for number in buckets if number is not None]
+    point.sum, point.min, point.max = extremes
+    return True
+
+
+def _resource(group: dict[str, Any], skipped: Skipped) -> Attributes:
+    return attributes(json_object(group, "resource", skipped).get("attributes"), skipped)
+
+
+def _scope(scoped: dict[str, Any], skipped: Skipped) -> Scope:
+    raw = json_object(scoped, "scope", skipped)
+    return Scope(json_text(raw, "name", skipped), json_text(raw, "version", skipped))

@@ -1,0 +1,181 @@
+"""The run folder: ``.otel-perf/<run>/<process>/traces.jsonl | metrics.jsonl``.
+
+Imports only: os, time. Names are unique by exclusive mkdir; a line is one ``write`` in append mode, so that a crash can
+tear the last line only. Nothing here follows a symbolic link when it writes, and nothing is removed that was not
+written here: a run is taken away file by known file, and a folder only once it is empty.
+"""
+
+from __future__ import annotations
+
+import os
+from time import gmtime, strftime, time
+
+DEFAULT = ".otel-perf"
+RUN = "OTEL_PERF_RUN"  # path of the run's folder, for the processes that belong to one run
+FILES = ("traces.jsonl", "metrics.jsonl", "logs.jsonl", "open.json")
+NOTE = ".gitignore"
+
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+
+
+class RunFolder:
+    """One process's files in one run.
+
+    Attributes:
+        path: the process's folder.
+        limit: bytes that this process may write; beyond it records are refused.
+        written: bytes written so far.
+    """
+
+    def __init__(self, path: str, limit: int = 10**9) -> None:
+        self.path = path
+        self.limit = limit
+        self.written = 0
+        self._files: dict[str, int] = {}
+
+    def write(self, name: str, line: bytes) -> bool:
+        """Append *line* to the file *name*; return False when the limit is reached.
+
+        Raises:
+            OSError: the disk is full, the folder is gone or not writable.
+        """
+        if self.written + len(line) > self.limit:
+            return False
+        file = self._files.get(name)
+        if file is None:
+            file = self._files[name] = os.open(os.path.join(self.path, name), _FLAGS, 0o600)
+        done = os.write(file, line)
+        self.written += done
+        if done < len(line):
+            os.write(file, line[done:])  # a full disk takes a part: the rest says why, the reader skips the torn line
+            self.written += len(line) - done
+        return True
+
+    def close(self) -> None:
+        """Close the files; a later write opens them again."""
+        files, self._files = self._files, {}
+        for file in files.values():
+            os.close(file)
+
+
+def create_run(base: str) -> str:
+    """Make a new run's folder in *base* and return its path.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    os.makedirs(base, 0o700, exist_ok=True)
+    note = os.path.join(base, NOTE)
+    if not os.path.lexists(note):
+        try:
+            file = os.open(note, _FLAGS | os.O_EXCL, 0o600)
+            os.write(file, b"# written by otel-perf: runs are not for version control\n*\n")
+            os.close(file)
+        except FileExistsError:
+            pass
+    return _make_unique(base, strftime("%Y-%m-%dT%H-%M-%S", gmtime()))
+
+
+def create_process(run: str, limit: int = 10**9) -> RunFolder:
+    """Make this process's folder in the folder *run* and return it.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    os.makedirs(run, 0o700, exist_ok=True)
+    return RunFolder(_make_unique(run, str(os.getpid())), limit)
+
+
+def _make_unique(parent: str, name: str) -> str:
+    for number in range(1, 10_000):
+        path = os.path.join(parent, name if number == 1 else f"{name}-{number}")
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            continue
+        return path
+    raise FileExistsError(17, "10,000 runs of one name", os.path.join(parent, name))
+
+
+def retire(base: str, keep: str, runs: int, age: float, size: int) -> int:
+    """Remove the oldest runs in *base* beyond a number, an age and a total size; return how many went.
+
+    Args:
+        base: the folder that holds the runs.
+        keep: path of a run that stays whatever its age.
+        runs: number of runs to keep.
+        age: seconds after which a run goes.
+        size: bytes that all runs together may take.
+    """
+    found = []
+    for name in os.listdir(base):
+        path = os.path.join(base, name)
+        if (
+            len(name) >= 19
+            and name[4:5] == "-"
+            and name[10:11] == "T"
+            and not os.path.islink(path)
+            and os.path.isdir(path)
+        ):
+            found.append((os.stat(path).st_mtime, name, path))
+    found.sort(reverse=True)
+    removed = total = kept = 0
+    for modified, _, path in found:
+        weight = _weight(path)
+        if os.path.realpath(path) == os.path.realpath(keep) or _alive(path):
+            kept, total = kept + 1, total + weight
+            continue
+        if kept >= runs or time() - modified > age or total + weight > size:
+            removed += _remove(path)
+        else:
+            kept, total = kept + 1, total + weight
+    return removed
+
+
+def _processes(run: str) -> list[str]:
+    return [os.path.join(run, name) for name in os.listdir(run) if name.partition("-")[0].isdecimal()]
+
+
+def _weight(run: str) -> int:
+    total = 0
+    for process in _processes(run):
+        for name in FILES:
+            try:
+                total += os.lstat(os.path.join(process, name)).st_size
+            except OSError:  # not every process writes every file
+                continue
+    return total
+
+
+def _alive(run: str) -> bool:
+    """Say whether a process of the run may still write; a pid that was given out again keeps it a little longer."""
+    for process in _processes(run):
+        try:
+            os.kill(int(os.path.basename(process).partition("-")[0]), 0)
+        except PermissionError:
+            return True
+        except (OSError, OverflowError):
+            continue
+        return True
+    return False
+
+
+def _remove(run: str) -> bool:
+    """Remove a run's own files, and its folders where nothing else is left in them."""
+    for process in _processes(run):
+        if os.path.islink(process):
+            continue
+        for name in FILES:
+            try:
+                os.unlink(os.path.join(process, name))
+            except OSError:
+                continue
+        try:
+            os.rmdir(process)
+        except OSError:
+            continue
+    try:
+        os.rmdir(run)
+    except OSError:
+        return False
+    return True

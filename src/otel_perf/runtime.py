@@ -1,0 +1,547 @@
+"""init(), ready(), shutdown(): wires the rooms; the worker, fork, signals and exit.
+
+The only room that knows everybody. Imports only hot rooms; what writes is loaded by the worker. Reading order: init(),
+Runtime.start(), then the worker's loop _work() and _write(), then how a process ends.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from _thread import RLock, allocate_lock, get_ident, get_native_id, start_new_thread
+
+from . import clock, config, imports, recorder, sampling, startup, tracing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .config import Settings
+
+WRITE_AFTER = 0.2  # seconds from the first record after silence to the disk
+STATISTICS_EVERY = 1.0  # seconds between two looks at the statistics, longer when they are expensive
+STATISTICS_SHARE = 200  # the looks take at most one part in this many of a core
+FEW = 2_000  # records whose writing a fork may wait for, 10 ms of CPU
+EXIT_LIMIT = 1.5  # seconds that an exit waits for the worker
+
+_runtime: Runtime | None = None
+_starting = RLock()
+
+
+class Runtime:
+    """What runs in this process: its settings, its start, its worker and its run folder."""
+
+    def __init__(self, settings: Settings, begun: float) -> None:
+        self.settings = settings
+        self.begun = begun
+        self.base = os.path.abspath(settings.folder)
+        self.run = os.environ.get("OTEL_PERF_RUN", "")
+        self.booted = False
+        self.given: dict[str, Any] = {}
+        self.init_time = 0.0
+        self.memory = 0
+        self.worker = 0
+        self.thread = 0
+        self.stop = False
+        self.alarm = allocate_lock()
+        self.ended = allocate_lock()
+        self.writing = RLock()
+        self.folder: Any = None
+        self.instance = ""
+        self.resource = ""
+        self.worker_time = 0.0
+        self.counting_since = clock.wall_ns()
+        self.statistics_due = begun + STATISTICS_EVERY
+        self.refused = 0
+        self.said: set[str] = set()
+        self.alarm.acquire()
+
+    # --- beginning ---------------------------------------------------------------------------------------------------
+
+    def start(self, phases: tuple[str, ...], own: bool) -> None:
+        """Begin the start, the hooks and the worker."""
+        settings = self.settings
+        on_root, on_parent, complaints = sampling.decisions(settings)
+        settings.complaints.extend(complaints)
+        if settings.resource_attributes:
+            from . import resource
+
+            settings.complaints.extend(resource.complaints(settings.resource_attributes))
+        state = recorder.state
+        state.on_root, state.on_parent = on_root, on_parent
+        state.wake = self.wake
+        state.recording = True
+        state.span_threshold = settings.startup_span_threshold
+        imports.threshold = settings.import_threshold
+        created, how = startup.process_creation()
+        start = startup.current = startup.Startup(created, how, phases, own)
+        start.threshold_after = settings.span_threshold
+        start.begin()
+        if settings.imports:
+            imports.install()
+        tracing.install(settings, self.flush, self.end_start)
+        self.start_worker()
+        atexit.register(self.at_exit)
+        self.leave_with_multiprocessing()  # a child of its fork server may be what begins here
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=self.before_fork, after_in_parent=self.after_fork_here, after_in_child=self.after_fork
+            )
+        if settings.signals:
+            self.listen()
+
+    def start_worker(self) -> None:
+        """Begin the worker thread, if there is none."""
+        self.stop = False
+        self.ended = allocate_lock()
+        self.ended.acquire()
+        try:
+            self.worker = start_new_thread(self._work, (self.ended,))
+        except RuntimeError:  # no thread can start any more: the exit writes what is left
+            self.worker = 0
+
+    def wake(self) -> None:
+        """Wake the worker; start it where a fork has stopped it."""
+        if not self.worker and not self.stop:
+            self.start_worker()
+        self.ring()
+
+    def ring(self) -> None:
+        """Let the worker's wait end; harmless when it does not wait."""
+        try:
+            self.alarm.release()
+        except RuntimeError:  # another thread was faster
+            return
+
+    # --- the worker --------------------------------------------------------------------------------------------------
+
+    def _work(self, ended: Any) -> None:
+        recorder.CURRENT.set(recorder.MUTED)
+        self.thread = get_native_id()
+        try:
+            while not self.stop:
+                recorder.state.idle = True
+                if not recorder.finished:
+                    self.alarm.acquire(True, max(0.01, self.statistics_due - clock.now()))
+                recorder.state.idle = False
+                tracing.join_late()
+                if recorder.finished and not self.stop:
+                    self.alarm.acquire(True, WRITE_AFTER)  # more records come; only halt() ends this early
+                if not self.stop:  # else whoever stops us goes on with what is left
+                    self.write(final=False)
+        except BaseException as error:  # noqa: BLE001  # never in the host's face; the exit writes what is left
+            self.complain("worker", error)
+        finally:
+            self.worker = 0
+            ended.release()
+
+    def write(self, final: bool) -> None:
+        """Write what is finished; called by the worker, and once by the thread that ends the process."""
+        if not self.writing.acquire(True, EXIT_LIMIT):
+            return
+        current = recorder.CURRENT.get()
+        recorder.CURRENT.set(recorder.MUTED)
+        try:
+            begun = _thread_time()
+            try:
+                records = recorder.drain()
+                if records:
+                    self._write_records(records)
+                if final or clock.now() >= self.statistics_due:
+                    self._write_statistics(final)
+            except OSError as error:
+                self.refused += len(records)
+                self.complain("folder", error)
+            except Exception as error:
+                if self.settings.strict:
+                    raise
+                self.complain("worker", error)
+            self.worker_time += _thread_time() - begun
+        finally:
+            recorder.CURRENT.set(current)
+            self.writing.release()
+
+    def flush(self) -> None:
+        """Write and share what is finished, on the thread that asks."""
+        if recorder.state.recording:
+            self.write(final=False)
+
+    def end_start(self) -> None:
+        """End the start at exit, while the application's own TracerProvider still takes its root."""
+        if startup.current is not None:
+            startup.current.finish("exit")
+        startup.close_open(clock.now(), False, None, recorder.CURRENT.get())
+        self.flush()
+
+    def _write_records(self, records: list[Any]) -> None:
+        from .export import otlp_json
+
+        start = startup.current
+        for index, record in enumerate(records):
+            if type(record) is tuple and record[0].kind == "startup":
+                records[index] = (*record[:8], {**record[8], **self._cost()}, *record[9:])
+        if self.settings.provider:
+            tracing.share(records, start is not None and not start.over)
+        folder = self._open()
+        for line, done, bad in otlp_json.trace_lines(self.resource, self._scope(), records):
+            self.refused += bad
+            if line and not folder.write("traces.jsonl", line):
+                self.refused += done
+                self.complain(
+                    "limit",
+                    f"the run folder's limit of {folder.limit} bytes is reached; further records are dropped",
+                )
+
+    def _write_statistics(self, final: bool) -> None:
+        from . import metrics
+        from .export import otlp_json
+
+        begun = clock.now()
+        time = clock.wall_ns()
+        found = metrics.function_metrics(self.counting_since, time)
+        dropped = recorder.state.dropped + self.refused
+        if found or final:
+            found.append(metrics.sum_metric("otel_perf.self.dropped", "{record}", dropped, self.counting_since, time))
+            cpu = metrics.sum_metric("otel_perf.self.cpu_time", "s", self.worker_time, self.counting_since, time)
+            found.append(cpu)
+            if self.init_time:
+                found.append(metrics.gauge_metric("otel_perf.self.init_time", "s", self.init_time, time))
+            if self.memory:
+                found.append(metrics.gauge_metric("otel_perf.self.memory", "By", self.memory, time))
+        if found and (not final or self.folder is not None or len(found) > 2):
+            folder = self._open()
+            folder.write("metrics.jsonl", otlp_json.metric_line(self.resource, self._scope(), found))
+        ended = clock.now()
+        self.statistics_due = ended + max(STATISTICS_EVERY, (ended - begun) * STATISTICS_SHARE)
+
+    def _open(self) -> Any:
+        """Return the run folder, made at the first use, so that what writes nothing leaves nothing."""
+        if self.folder is None:
+            from .export import folder
+
+            run = self.run or folder.create_run(self.base)
+            self.run = run
+            self.folder = folder.create_process(run, self.settings.folder_limit)
+            self.describe()
+            settings = self.settings
+            folder.retire(os.path.dirname(run), run, settings.keep_runs, settings.keep_time, settings.folder_limit)
+        return self.folder
+
+    def describe(self) -> None:
+        """Build the resource again, for records that follow."""
+        from . import resource
+        from .export import otlp_json
+
+        if not self.instance:
+            number = f"{recorder.new_trace_id():032x}"
+            self.instance = f"{number[:8]}-{number[8:12]}-4{number[13:16]}-{number[16:20]}-{number[20:]}"
+        self.resource = otlp_json.attributes(resource.describe(self.settings, self.instance))
+
+    def _scope(self) -> str:
+        from .__about__ import __version__
+        from .export import otlp_json
+
+        return otlp_json.scope("otel_perf", __version__)
+
+    def _cost(self) -> dict[str, Any]:
+        """Return what we have cost this program so far, for the root span."""
+        cost: dict[str, Any] = {"otel_perf.budget.startup": 2.0, "otel_perf.self.cpu_time": self.worker_time}
+        if self.init_time:
+            cost["otel_perf.self.init_time"] = self.init_time
+        if self.memory > 0:
+            cost["otel_perf.self.memory"] = self.memory
+        if imports.seen:
+            cost["otel_perf.startup.imports"] = imports.seen
+        return cost
+
+    def complain(self, cause: str, what: object) -> None:
+        """Say once for each cause what is wrong, on stderr; never raise."""
+        if cause in self.said:
+            return
+        self.said.add(cause)
+        if isinstance(what, OSError) and cause == "folder":
+            what = f"cannot write the run folder {what.filename or self.base}: {what.strerror}; records are dropped"
+        elif isinstance(what, BaseException):
+            what = f"internal error in the {cause}, records may be missing: {type(what).__name__}: {what}"
+        try:
+            sys.stderr.write(f"otel-perf: {what}\n")
+        except Exception:  # noqa: BLE001  # stderr may be closed
+            return
+
+    # --- ending ------------------------------------------------------------------------------------------------------
+
+    def end(self, rule: str, interrupted: bool = False) -> None:
+        """End the start and everything open, stop the worker, write what is left."""
+        state = recorder.state
+        if not state.recording:
+            return
+        if startup.current is not None:
+            startup.current.finish(rule, interrupted)
+        startup.close_open(clock.now(), interrupted, None, recorder.CURRENT.get())
+        self.halt(EXIT_LIMIT)
+        self.write(final=True)
+        state.recording = False
+        if self.folder is not None:
+            self.folder.close()
+
+    def halt(self, limit: float) -> None:
+        """Stop the worker; wait at most *limit* seconds for it."""
+        self.stop = True
+        if self.worker and self.worker != get_ident():
+            self.ring()
+            self.ended.acquire(True, limit)
+
+    def at_exit(self) -> None:
+        """End with the process."""
+        try:
+            self.end("exit")
+        except Exception as error:  # noqa: BLE001
+            self.complain("exit", error)
+
+    def listen(self) -> None:
+        """Handle SIGTERM and SIGHUP where nobody does, so that what is open is written before they end the process."""
+        import _signal  # type: ignore[import-not-found]  # signal itself costs 5 ms
+
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(_signal, name, None)
+            try:
+                if number is not None and _signal.getsignal(number) == _signal.SIG_DFL:
+                    _signal.signal(number, self.on_signal)
+            except ValueError:  # not the main thread: only there can handlers be set
+                return
+
+    def on_signal(self, number: int, stack: object) -> None:
+        """Write what is open, then let the signal do what it would have done."""
+        import _imp
+        import _signal
+
+        try:
+            while _imp.lock_held():  # an import was interrupted: the worker may wait for it, and we never return to it
+                _imp.release_lock()
+        except RuntimeError:  # another thread's
+            pass
+        try:
+            self.end("signal", interrupted=True)
+        except Exception as error:  # noqa: BLE001
+            self.complain("signal", error)
+        _signal.signal(number, _signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    # --- fork --------------------------------------------------------------------------------------------------------
+
+    def before_fork(self) -> None:
+        """Stop the worker: from 3.12 a fork beside a thread is warned of, and a child would inherit its locks."""
+        if self.worker and recorder.state.recording:
+            self.halt(0.25)
+            _until_gone(self.thread)
+            if sys.version_info >= (3, 12) and len(recorder.finished) <= FEW:
+                self.write(final=False)  # here, since after_fork_here() starts no worker
+
+    def after_fork_here(self) -> None:
+        """Go on in the parent; from 3.12 the thread starts with the next record, since the warning is still to come."""
+        if not recorder.state.recording:
+            return
+        self.stop = False  # a worker that was too busy to stop in time goes on
+        if not self.worker:
+            self.alarm = allocate_lock()
+            self.alarm.acquire()
+            if sys.version_info < (3, 12) or recorder.finished:
+                self.start_worker()
+            else:
+                recorder.state.idle = True
+
+    def after_fork(self) -> None:
+        """Begin anew in a child: own files, own ids, own worker, nothing of the parent's."""
+        recorder.after_fork()
+        if startup.current is not None:
+            startup.current.over = True
+            recorder.state.span_threshold = startup.current.threshold_after
+        self.alarm, self.writing = allocate_lock(), RLock()
+        self.alarm.acquire()
+        self.worker, self.folder, self.instance = 0, None, ""
+        self.worker_time, self.refused, self.init_time, self.memory = 0.0, 0, 0.0, 0
+        self.counting_since = clock.wall_ns()
+        self.statistics_due = clock.now() + STATISTICS_EVERY
+        self.stop = not self.settings.children
+        recorder.state.recording = recorder.state.recording and self.settings.children
+        recorder.state.idle = True
+        self.leave_with_multiprocessing()
+
+    def leave_with_multiprocessing(self) -> None:
+        """End with a child of multiprocessing too, which leaves by os._exit, past atexit, and forgets finalizers."""
+        util = sys.modules.get("multiprocessing.util")
+        if util is not None:
+            util.register_after_fork(self, lambda runtime: util.Finalize(None, runtime.at_exit, exitpriority=-1000))
+
+
+def init(
+    service: str | None = None,
+    version: str | None = None,
+    *,
+    endpoint: str | None = None,
+    phases: list[str] | tuple[str, ...] | None = None,
+    folder: str | None = None,
+    view: bool = False,
+    sampling: bool = False,
+    strict: bool = False,
+) -> None:
+    """Begin to record this program: its start, its imports, its functions and its OpenTelemetry spans.
+
+    The first call counts; a second says on stderr which of its arguments came too late. Nothing here raises into the
+    application unless *strict*.
+
+    Args:
+        service: ``service.name``; default OTEL_SERVICE_NAME, then the program's name.
+        version: ``service.version``.
+        endpoint: reserved for sending to an OpenTelemetry collector; not yet used.
+        phases: names of the start's phases in order; default PreInit, CoreInit, DeviceManager, Transport, UI, Plugins,
+            Ready.
+        folder: where runs are kept; default ``.otel-perf`` in the working directory.
+        view: reserved for the live page; not yet used.
+        sampling: reserved for the sampling profiler; not yet used.
+        strict: raise errors of our own instead of counting them.
+
+    Raises:
+        ConfigError: only with *strict*: an argument or a setting that cannot be taken.
+    """
+    given: dict[str, Any] = {
+        "service": service,
+        "version": version,
+        "endpoint": endpoint,
+        "phases": phases,
+        "folder": folder,
+    }
+    given |= {"view": view or None, "sampling": sampling or None, "strict": strict or None}
+    try:
+        with _starting:
+            _begin({key: item for key, item in given.items() if item is not None}, booting=False)
+    except Exception as error:
+        if strict:
+            raise
+        sys.stderr.write(f"otel-perf: init() failed, nothing is recorded: {type(error).__name__}: {error}\n")
+
+
+def boot() -> None:
+    """Begin before the program does: what `otel-perf run` calls in the interpreter that it starts."""
+    with _starting:
+        _begin({}, booting=True)
+
+
+def _begin(given: dict[str, Any], booting: bool) -> None:
+    global _runtime
+    begun = clock.now()
+    if _runtime is not None:
+        _begin_again(_runtime, given)
+        return
+    settings = config.load(given)
+    if settings.disabled:
+        return
+    memory = _resident()
+    runtime = _runtime = Runtime(settings, begun)
+    runtime.booted = booting
+    runtime.given = given
+    runtime.start(settings.phases or config.DEFAULT_PHASES, settings.phases is not None)
+    runtime.memory = max(0, _resident() - memory)
+    start = startup.current
+    if start is not None and not booting:
+        start.attributes["otel_perf.startup.modules_before_init"] = len(sys.modules)
+        if start.phases[0] == "PreInit":
+            start.mark("PreInit", start.frame[recorder.START], clock.now())
+    runtime.init_time = clock.now() - begun
+    _report_complaints(runtime)
+
+
+def main_begins() -> None:
+    """Note that the program's own code begins now: what came before is the interpreter's start, ``PreInit``."""
+    start = startup.current
+    if start is not None and _runtime is not None and start.phases[0] == "PreInit" and "PreInit" not in start.seen:
+        start.mark("PreInit", start.frame[recorder.START], clock.now())
+
+
+def _begin_again(runtime: Runtime, given: dict[str, Any]) -> None:
+    """A second init(): under `otel-perf run` the program's first one counts, else it came too late."""
+    if not runtime.booted:
+        late = sorted(key for key, item in given.items() if runtime.given.get(key) != item)
+        if late:
+            runtime.complain("init", f"init() was called before; ignored: {', '.join(late)}")
+        return
+    runtime.booted = False
+    runtime.given = given
+    settings = config.load(given)
+    settings.folder = runtime.settings.folder
+    runtime.settings = settings
+    start = startup.current
+    if start is not None and not start.over and settings.phases is not None:
+        start.phases, start.own = settings.phases, True
+    imports.threshold = settings.import_threshold
+    with runtime.writing:
+        if runtime.folder is not None:
+            runtime.describe()
+    _report_complaints(runtime)
+
+
+def _report_complaints(runtime: Runtime) -> None:
+    if runtime.settings.complaints and runtime.settings.strict:
+        from .errors import ConfigError
+
+        raise ConfigError("; ".join(runtime.settings.complaints))
+    for text in runtime.settings.complaints:
+        runtime.complain(text, text)
+
+
+def ready() -> None:
+    """End the start: the program is ready. The root span is on disk within a second; a second call does nothing."""
+    if startup.current is not None and recorder.state.recording:
+        startup.current.finish("ready()")
+
+
+def usable() -> None:
+    """Mark the first useful moment: first request served, first frame drawn; an attribute of the root."""
+    start = startup.current
+    if start is not None and not start.over:
+        start.attributes.setdefault("otel_perf.startup.usable", clock.now() - start.frame[recorder.START])
+
+
+def report() -> str:
+    """Return the report of this process as text, as `otel-perf report` prints it; what is open is not in it yet."""
+    if _runtime is None or not recorder.state.recording:
+        return "otel-perf: nothing is recorded: call init() first"
+    _runtime.write(final=False)
+    if _runtime.folder is None:
+        return "otel-perf: nothing is recorded yet"
+    from .analysis.report import report_text
+
+    return report_text(_runtime.folder.path)
+
+
+def shutdown() -> None:
+    """Stop recording: end the start and what is open, write everything. A second call does nothing."""
+    if _runtime is not None:
+        _runtime.end("shutdown")
+        atexit.unregister(_runtime.at_exit)
+        imports.uninstall()
+
+
+def _resident() -> int:
+    """Return the resident memory of this process in bytes, 0 where /proc does not say."""
+    try:
+        with open("/proc/self/statm", "rb", buffering=0) as file:
+            return int(file.read(64).split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError, AttributeError):
+        return 0
+
+
+def _until_gone(thread: int) -> None:
+    """Wait until the system has taken away a *thread* that has run its last line: from 3.12 a fork counts it."""
+    import time
+
+    path, until = f"/proc/self/task/{thread}", clock.now() + 0.02
+    while sys.version_info >= (3, 12) and os.path.exists(path) and clock.now() < until:
+        time.sleep(0.0001)
+
+
+def _thread_time() -> float:
+    import time
+
+    return time.thread_time() if hasattr(time, "thread_time") else 0.0

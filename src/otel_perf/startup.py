@@ -1,0 +1,416 @@
+"""The start: its root, its phases, and where it ends.
+
+Imports only: os, recorder, profiling. The root is a frame like any other, with its children filed at the top of the
+call tree, so that a call below it costs nothing extra and the same paths go on after the start.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from . import imports
+from .clock import now
+from .profiling import Block, checked_name
+from .recorder import (
+    CHILDREN,
+    CLOSED,
+    CURRENT,
+    LIMIT,
+    N_CHILDREN,
+    N_PATH,
+    NEVER,
+    NODE,
+    OWN,
+    PARENT,
+    ROOT,
+    SPAN,
+    START,
+    Site,
+    SpanState,
+    Trace,
+    ancestors,
+    count,
+    cut,
+    emit,
+    end_frame,
+    enter,
+    identify,
+    miss,
+    new_span_id,
+    new_trace_id,
+    open_spans,
+    opened_by,
+    restore,
+    state,
+    threshold,
+)  # fmt: skip
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from contextvars import Token
+    from types import TracebackType
+    from typing import Any
+
+    from .recorder import Frame
+
+STARTED = "OTEL_PERF_STARTED"  # "pid:nanoseconds of the monotonic clock" of the exec, set by `otel-perf run`
+ROOT_SITE = Site("startup", "startup", "startup")
+TICK = 0.01  # seconds; /proc counts a process's creation in these
+
+
+class Startup:
+    """The start of this process.
+
+    Attributes:
+        frame: the root's frame.
+        phases: names of the phases in their order, and
+        own: whether the application gave them.
+        creation: where the process's creation time came from.
+        entered: the phases in progress that enter_phase() began, outermost first, and the frame each is a child of.
+        left: those of them that have ended.
+        seen: names of all phases that were opened.
+        over: the start has ended.
+        threshold_after: seconds above which a call becomes a span once the start is over.
+        token: what making the frame current gave.
+        attributes: what the root span says of the start.
+    """
+
+    __slots__ = (
+        "attributes",
+        "creation",
+        "entered",
+        "frame",
+        "left",
+        "over",
+        "own",
+        "phases",
+        "seen",
+        "threshold_after",
+        "token",
+    )
+
+    def __init__(self, created: float, creation: str, phases: tuple[str, ...], own: bool) -> None:
+        span = SpanState()
+        trace_id = new_trace_id()
+        span.trace = Trace(trace_id, state.on_root(trace_id, ROOT_SITE.name), startup=True)
+        span.span_id = new_span_id()
+        self.token: Token[Frame] | None = None
+        self.frame: Frame = [ROOT[CHILDREN], ROOT, NEVER, created, None, span]
+        self.phases = phases
+        self.own = own
+        self.creation = creation
+        self.entered: list[tuple[Frame, Frame]] = []
+        self.left: list[Frame] = []
+        self.seen: set[str] = set()
+        self.over = False
+        self.threshold_after = 0.010
+        self.attributes: dict[str, Any] = {}
+
+    def begin(self) -> None:
+        """Make this the start that records belong to."""
+        state.startup = self.frame
+        if CURRENT.get() is ROOT:
+            self.token = CURRENT.set(self.frame)
+
+    def mark(self, name: str, start: float, end: float) -> None:
+        """Record a phase of which only the times are known."""
+        self.seen.add(name)
+        root: SpanState = self.frame[SPAN]
+        if root.trace is not None and root.trace.sampled:
+            root.cover(start, end)
+            emit(
+                (
+                    Site(name, name, "phase"),
+                    root.trace,
+                    new_span_id(),
+                    root.span_id,
+                    start,
+                    end,
+                    end - start,
+                    1,
+                    None,
+                    None,
+                    None,
+                    None,
+                    None,
+                    False,
+                )
+            )
+
+    def finish(self, rule: str, interrupted: bool = False) -> None:
+        """End the start: close what is open in its trace, record the root.
+
+        Args:
+            rule: what ended it, for the attribute ``otel_perf.ready``.
+            interrupted: a signal ended it; open spans are marked so.
+        """
+        if self.over:
+            return
+        self.over = True
+        here = CURRENT.get()
+        end = now()
+        if rule == "ready()":  # else they are open like everything that this end cuts short
+            self.leave_entered(end)
+        if rule == "ready()" and self.phases[-1:] == ("Ready",) and "Ready" not in self.seen:
+            self.mark("Ready", end, end)
+        close_open(end, interrupted, self.frame[SPAN].trace, here)
+        root: SpanState = self.frame[SPAN]
+        trace = root.trace
+        state.startup = None
+        state.span_threshold = self.threshold_after
+        for frame in self.left:  # a context that stands there begins traces of its own too
+            frame[SPAN] = None
+        after = SpanState()  # what still stands in this frame's context now begins traces of its own
+        after.foreign = True
+        self.frame[SPAN] = after
+        restore(self.frame, self.token)  # calls are faster where the variable is not set
+        if trace is None or not trace.sampled:
+            return
+        duration = end - self.frame[START]
+        extra = {
+            **self.attributes,
+            "otel_perf.ready": rule,
+            "otel_perf.startup.phases": list(self.phases),
+            "otel_perf.startup.phases.own": self.own,
+            "otel_perf.startup.creation": self.creation,
+        }
+        if interrupted:
+            extra["otel_perf.interrupted"] = True
+        self_time = max(0.0, duration - root.covered)
+        emit(
+            (
+                ROOT_SITE,
+                trace,
+                root.span_id,
+                0,
+                self.frame[START],
+                end,
+                self_time,
+                0,
+                extra,
+                None,
+                root.link,
+                None,
+                None,
+                False,
+            )
+        )
+
+    def enter_phase(self, site: Site) -> None:
+        """End the phase in progress that was begun the same way, and begin *site*.
+
+        A with-block is a level of its own: what was entered outside goes on, what is entered inside ends with it.
+        """
+        here = CURRENT.get()
+        entered = [id(frame) for frame, _ in self.entered]
+        level, in_block = -1, False
+        for frame in ancestors(here):
+            if id(frame) in entered:
+                level = entered.index(id(frame))
+                break
+            in_block = in_block or _is_phase(frame)
+        home = self.entered[level][1] if level >= 0 and not in_block else here
+        keep = level + in_block if level >= 0 else len(entered) * in_block
+        moment = now()
+        self.leave_entered(moment, keep)
+        self.seen.add(site.name)
+        home = _open(home)
+        _, node = miss(home, site.key)
+        frame = [node[N_CHILDREN], home, NEVER, moment, node, None]
+        identify(frame, forced=False)
+        frame[PARENT] = below = CURRENT.get()
+        for between in ancestors(below):  # calls that it may outlive: their fast exit would take it out of the context
+            if between is home or between is ROOT:
+                break
+            between[LIMIT] = NEVER
+        self.entered.append((frame, home))
+        CURRENT.set(frame)
+
+    def leave_entered(self, end: float, keep: int = 0) -> None:
+        """End the phases in progress that enter_phase() began, all but the outermost *keep*."""
+        while len(self.entered) > keep:
+            frame, home = self.entered.pop()
+            if frame[CHILDREN] is CLOSED:
+                continue
+            below = frame[PARENT]
+            if CURRENT.get() is frame:
+                CURRENT.set(below)
+            count(frame[NODE], end - frame[START])
+            if home[CHILDREN] is CLOSED:  # the function that it was entered in has returned
+                home = _open(home)
+                above, span = identify(home, forced=False), frame[SPAN]
+                if above is not None and above.trace is span.trace:
+                    span.parent_id, span.depth = above.span_id, above.depth + 1
+            frame[PARENT] = home
+            end_frame(frame, frame[NODE][N_PATH].site, end, True)
+            frame[PARENT] = below
+            self.left.append(frame)
+
+    def leave_block(self, site: Site | None) -> None:
+        """End what was entered inside the innermost with-block of *site*, which is about to end."""
+        entered = [id(frame) for frame, _ in self.entered]
+        keep = len(entered)
+        for frame in ancestors(CURRENT.get()):
+            if id(frame) in entered:
+                keep = entered.index(id(frame))
+            elif opened_by(frame, site):
+                self.leave_entered(now(), keep)
+                return
+
+
+def _open(frame: Frame) -> Frame:
+    """Return *frame*, or the nearest above it that has not ended."""
+    while frame[CHILDREN] is CLOSED:
+        frame = frame[PARENT]
+    return frame
+
+
+def _is_phase(frame: Frame) -> bool:
+    """Say whether *frame* is the open with-block of a phase."""
+    open_here = frame[CHILDREN] is not CLOSED and len(frame) == OWN and frame[NODE] is not None
+    return open_here and frame[NODE][N_PATH].site.kind == "phase"
+
+
+def close_open(end: float, interrupted: bool, trace: Trace | None, here: Frame) -> None:
+    """End every open span of *trace* (of all traces if None) at *end*; what goes on is a linked trace of its own.
+
+    Calls in progress in the context *here* that are slower than their threshold are among them.
+    """
+    for frame in ancestors(here):
+        if frame[CHILDREN] is CLOSED or frame[SPAN] is not None or (frame[NODE] is None and len(frame) == OWN):
+            continue
+        if end - frame[START] > (threshold(frame[NODE][N_PATH].site) if len(frame) == OWN else imports.threshold):
+            identify(frame, forced=False)
+    mark = {"otel_perf.open": True}
+    if interrupted:
+        mark["otel_perf.interrupted"] = True
+    for frame in sorted(open_spans.values(), key=_depth, reverse=True):
+        span: SpanState | None = frame[SPAN]
+        if trace is not None and (span is None or span.trace is not trace):
+            continue
+        site = (
+            frame[NODE][N_PATH].site
+            if len(frame) == OWN
+            else Site(f"import {frame[OWN + 1]}", frame[OWN + 1], "import")
+        )
+        cut(frame, site, end, mark)
+
+
+def _depth(frame: Frame) -> int:
+    span: SpanState | None = frame[SPAN]
+    return 0 if span is None else span.depth
+
+
+class Phase(Block):
+    """What phase() returns: a with-block and a decorator."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> Phase:
+        site = self._site or self._find_site()
+        if current is not None:
+            current.seen.add(site.name)
+        identify(enter(site), forced=False)  # at once: a phase in progress is known after a crash
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if current is not None and current.entered:
+            current.leave_block(self._site)
+        super().__exit__(kind, error, trace)
+
+
+current: Startup | None = None  # set by runtime.init()
+
+
+def phase(name: str) -> Phase:
+    """Record one phase of the start, as with-block or decorator; phases nest.
+
+    Args:
+        name: name of the phase and of its span, ``CoreInit`` for example. Cut at 1,024 characters.
+
+    Raises:
+        TypeError: *name* is no str.
+    """
+    return Phase("phase", "phase", checked_name("phase", name), None, 0.0, sys._getframe(1).f_code)  # noqa: SLF001
+
+
+def enter_phase(name: str) -> None:
+    """Begin a phase of the start where there is no block to wrap.
+
+    It lasts until the next enter_phase(), the end of the phase() block it stands in, or ready(). It may begin in a
+    function and outlive it. Once the start is over it does nothing.
+
+    Args:
+        name: name of the phase and of its span. Cut at 1,024 characters.
+
+    Raises:
+        TypeError: *name* is no str.
+    """
+    code = sys._getframe(1).f_code  # noqa: SLF001
+    block = Phase("enter_phase", "phase", checked_name("enter_phase", name), None, 0.0, code)
+    if current is not None and not current.over:
+        current.enter_phase(block._find_site())  # noqa: SLF001  # one room higher, the same object
+
+
+# --- the process's creation ------------------------------------------------------------------------------------------
+
+
+def process_creation() -> tuple[float, str]:
+    """Return the monotonic time at which this process was created, and how it is known.
+
+    ``exec``: `otel-perf run` noted it; ``schedstat``: from the CPU and waiting time of the process, within the 10 ms
+    tick that the kernel keeps; ``stat``: the tick alone; ``interpreter``: nothing better than the CPU time used so far,
+    or, in a program that took the place of a recorded one by exec, now.
+    The age comes from clocks that no one can step, and is subtracted from now.
+    """
+    import time
+
+    moment, used = now(), time.process_time()
+    me, parent = str(os.getpid()), str(os.getppid())
+    pid, _, at = os.environ.get(STARTED, "").partition(":")
+    os.environ[STARTED] = me + ":"  # for what takes this process's place: its creation is not that of the process
+    noted = moment - int(at) / 1e9 if at.isdecimal() else -1.0
+    if pid == me:
+        return (moment - noted, "exec") if 0.0 <= noted < 3600.0 else (moment, "interpreter")
+    try:
+        age, how = _age_on_linux(used, parent)
+    except (AttributeError, OSError, ValueError, IndexError):  # another system, or no /proc
+        age, how = used, "interpreter"
+        if pid == parent and 0.0 <= noted < 3600.0:  # there `run` stays as the parent
+            age, how = noted, "exec"
+    return moment - age, how
+
+
+def _age_on_linux(used: float, parent: str) -> tuple[float, str]:
+    """Return the age of this process in seconds.
+
+    The creation lies in the 10 ms tick that the kernel notes, so the age is what that says or up to a tick less. A
+    process that has not slept is as old as its CPU and its waiting for one together.
+
+    Source: proc(5), field 22 of /proc/self/stat in clock ticks since boot; field 2 of schedstat, nanoseconds that the
+    process waited to run.
+    """
+    import time
+
+    started = _started_ticks("self")
+    if parent not in ("0", "1") and started < _started_ticks(parent):
+        raise ValueError("older than its parent")
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")
+    if age < 0.0:
+        raise ValueError("created in the future")
+    try:
+        with open("/proc/self/schedstat", "rb") as file:
+            awake = used + int(file.read().split()[1]) / 1e9
+    except OSError:
+        return max(age - TICK / 2, 0.0), "stat"
+    if awake < age - 2 * TICK:  # it has slept: all that is known is the tick
+        return age - TICK / 2, "schedstat"
+    return min(max(awake, age - TICK), age), "schedstat"
+
+
+def _started_ticks(pid: str) -> int:
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[19])

@@ -1,0 +1,102 @@
+"""Attributes, events and statuses as the OpenTelemetry SDK takes them, within the span limits of the settings.
+
+Nothing here raises for what the application gives: without an SDK the API takes anything.
+
+Source: OpenTelemetry specification, "Attribute Limits" and "Span Limits".
+"""
+
+from __future__ import annotations
+
+import traceback
+
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.trace import Status, StatusCode
+
+from otel_perf.recorder import describe, state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from otel_perf.config import Settings
+
+COUNTS: dict[str, int] = {"span": 128, "event": 128, "link": 128, "events": 128, "links": 128}
+LENGTHS: dict[str, int | None] = {"span": None, "event": None, "link": None}  # characters of a value
+
+
+def configure(settings: Settings) -> None:
+    """Take the limits from the settings: one of their own where there is one, else the general one."""
+    for kind in ("span", "event", "link"):
+        own = getattr(settings, f"{kind}_attribute_count_limit")
+        COUNTS[kind] = settings.attribute_count_limit if own is None else own
+        LENGTHS[kind] = settings.attribute_length_limit
+    if settings.span_attribute_length_limit is not None:
+        LENGTHS["span"] = settings.span_attribute_length_limit
+    COUNTS["events"] = settings.span_event_count_limit
+    COUNTS["links"] = settings.span_link_count_limit
+
+
+def bounded(kind: str, attributes: Any = None) -> BoundedAttributes:
+    """Return the *attributes* of a ``span``, ``event`` or ``link`` within its limits."""
+    into = BoundedAttributes(COUNTS[kind], None, immutable=False, max_value_len=LENGTHS[kind])
+    put(into, attributes)
+    return into
+
+
+def put(into: BoundedAttributes, attributes: Any) -> None:
+    """Add *attributes*; one that cannot be taken costs itself only."""
+    try:
+        pairs = list(attributes.items()) if attributes is not None else ()
+    except Exception:  # noqa: BLE001  # no mapping
+        state.dropped += 1
+        return
+    for key, value in pairs:
+        put_one(into, key, value)
+
+
+def put_one(into: BoundedAttributes, key: Any, value: Any) -> None:
+    """Add one attribute, or count it as dropped."""
+    try:
+        into[key] = value
+    except Exception:  # noqa: BLE001  # the application's __str__ or __len__ may do anything
+        into.dropped += 1
+
+
+def status_of(before: int, status: Any, description: Any) -> Status | None:
+    """Return what set_status() changes it to, None if nothing: once it is OK it stays, and it is never unset."""
+    if isinstance(status, StatusCode):
+        status = Status(status, description if isinstance(description, str) else None)
+    if before == StatusCode.OK.value or not isinstance(status, Status) or status.status_code is StatusCode.UNSET:
+        return None
+    return status
+
+
+def text(given: Any) -> str:
+    """Return a name *given* by the application."""
+    try:
+        return given if type(given) is str else str(given)
+    except Exception:  # noqa: BLE001  # its __str__ may do anything
+        return f"<{type(given).__name__}>"
+
+
+def nanoseconds(given: Any, otherwise: int) -> int:
+    """Return the time *given* by the application, nanoseconds since 1970, or *otherwise* if it is none."""
+    try:
+        return int(given) if isinstance(given, (int, float)) and 0 <= given < 1 << 63 else otherwise
+    except Exception:  # noqa: BLE001  # a number of somebody else's kind
+        return otherwise
+
+
+def exception_fields(error: BaseException, escaped: bool) -> dict[str, Any]:
+    """Return the attributes of an exception's event, as the semantic conventions name them."""
+    kind, message = describe(error) or (type(error).__name__, "")
+    try:
+        stack = "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001  # a __str__ or __cause__ of the application's may do anything
+        stack = ""
+    return {
+        "exception.type": kind,
+        "exception.message": message,
+        "exception.stacktrace": stack,
+        "exception.escaped": str(escaped),
+    }

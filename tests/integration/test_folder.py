@@ -1,0 +1,200 @@
+"""The run folder: who may read it, what is kept, and what happens when it cannot be written."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+PROGRAM = """
+import otel_perf as perf
+perf.init(service="shop")
+with perf.phase("CoreInit"):
+    pass
+perf.ready()
+"""
+
+needs_posix = pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
+
+
+def old_run(base: Path, name: str, *, days: float, size: int = 10, extra: str = "") -> Path:
+    process = base / name / "999999999"  # no process has such a pid
+    process.mkdir(parents=True)
+    (process / "traces.jsonl").write_bytes(b"x" * size)
+    if extra:
+        (process / extra).write_text("the user's")
+    then = time.time() - days * 86400
+    os.utime(base / name, (then, then))
+    return base / name
+
+
+@needs_posix
+def test_folder_and_files_are_readable_by_their_owner_only(run_python, tmp_path):
+    run_python(PROGRAM)
+
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / ".otel-perf").rglob("*")}
+
+    assert {"traces.jsonl": 0o600, "metrics.jsonl": 0o600} == {n: m for n, m in modes.items() if n.endswith("jsonl")}
+    assert {0o700} == {m for n, m in modes.items() if not n.endswith(("jsonl", ".gitignore"))}
+
+
+def test_runs_are_ignored_by_git(run_python, tmp_path):
+    run_python(PROGRAM)
+
+    assert "*" in (tmp_path / ".otel-perf" / ".gitignore").read_text().splitlines()
+
+
+def test_two_starts_in_one_second_are_two_runs(run_python, tmp_path):
+    for _ in range(3):
+        run_python(PROGRAM)
+
+    assert 3 == len([path for path in (tmp_path / ".otel-perf").iterdir() if path.is_dir()])
+
+
+def test_nothing_is_written_outside_the_run_folder(run_python, tmp_path):
+    run_python(PROGRAM)
+
+    assert {".otel-perf", "script.py"} == {path.name for path in tmp_path.iterdir()} - {"__pycache__"}
+
+
+def test_old_runs_go_by_age_and_number_and_a_stranger_file_stays(run_python, tmp_path):
+    base = tmp_path / ".otel-perf"
+    old_run(base, "2020-01-01T00-00-00", days=30)
+    old_run(base, "2020-01-02T00-00-00", days=30, extra="notes.txt")
+    kept = [old_run(base, f"2020-02-0{day}T00-00-00", days=1 / day).name for day in (3, 4)]
+    old_run(base, "2020-02-01T00-00-00", days=2)
+    (base / "mine").mkdir()
+
+    run_python(PROGRAM, env={"OTEL_PERF_KEEP_RUNS": "3"})
+
+    left = {path.name for path in base.iterdir()} - {".gitignore"}
+    assert {"mine", "2020-01-02T00-00-00", *kept} == {n for n in left if n == "mine" or n.startswith("2020")}
+    assert "the user's" == (base / "2020-01-02T00-00-00" / "999999999" / "notes.txt").read_text()
+    assert not (base / "2020-01-02T00-00-00" / "999999999" / "traces.jsonl").exists()
+
+
+def test_old_runs_go_by_total_size(run_python, tmp_path):
+    base = tmp_path / ".otel-perf"
+    for day in (1, 2, 3):
+        old_run(base, f"2020-01-0{day}T00-00-00", days=4 - day, size=400_000)
+
+    run_python(PROGRAM, env={"OTEL_PERF_FOLDER_LIMIT": "1MB"})
+
+    assert not (base / "2020-01-01T00-00-00").exists()
+    assert (base / "2020-01-03T00-00-00").exists()
+
+
+def test_a_run_that_still_lives_is_kept_whatever_its_age(run_python, tmp_path):
+    process = tmp_path / ".otel-perf" / "2020-01-01T00-00-00" / str(os.getpid())
+    process.mkdir(parents=True)
+    (process / "traces.jsonl").write_text("x")
+    os.utime(process.parent, (0, 0))
+
+    run_python(PROGRAM)
+
+    assert (process / "traces.jsonl").exists()
+
+
+@needs_posix
+def test_a_link_in_place_of_a_run_is_not_followed(run_python, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "999999999").mkdir(parents=True)
+    (elsewhere / "999999999" / "traces.jsonl").write_text("precious")
+    base = tmp_path / ".otel-perf"
+    base.mkdir()
+    (base / "2020-01-01T00-00-00").symlink_to(elsewhere)
+
+    run_python(PROGRAM, env={"OTEL_PERF_KEEP_RUNS": "1"})
+
+    assert "precious" == (elsewhere / "999999999" / "traces.jsonl").read_text()
+
+
+def test_a_file_in_place_of_the_folder_costs_one_line_and_nothing_else(run_python, tmp_path):
+    (tmp_path / ".otel-perf").write_text("the user's")
+
+    result = run_python(PROGRAM + "\nprint('done')")
+
+    assert (0, "done\n") == (result.returncode, result.stdout)
+    assert 1 == len(result.stderr.splitlines()), result.stderr
+    assert result.stderr.startswith("otel-perf: cannot write the run folder")
+    assert "the user's" == (tmp_path / ".otel-perf").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_FSIZE as a full disk")
+def test_a_full_disk_loses_records_not_the_program(run_python, tmp_path):
+    program = """
+    import resource, signal
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    import otel_perf as perf, time
+    perf.init()
+    for _ in range(3):
+        for _ in range(100):
+            with perf.profile("step", span_threshold=0):
+                pass
+        time.sleep(0.4)
+    print("done")
+    """
+
+    result = run_python(program)
+
+    assert (0, "done\n") == (result.returncode, result.stdout)
+    assert 1 == len(result.stderr.splitlines()), result.stderr
+    assert "cannot write the run folder" in result.stderr
+
+
+def test_the_limit_of_the_folder_is_kept_and_what_is_dropped_is_counted(run_python, tmp_path, metrics_of):
+    program = """
+    import otel_perf as perf, time
+    perf.init()
+    for _ in range(1000):
+        with perf.profile("step", span_threshold=0):
+            pass
+    time.sleep(0.6)
+    for _ in range(1000):
+        with perf.profile("step", span_threshold=0):
+            pass
+    """
+
+    result = run_python(program, env={"OTEL_PERF_FOLDER_LIMIT": "700kB"})
+
+    traces = next((tmp_path / ".otel-perf").glob("*/*/traces.jsonl"))
+    assert 0 == result.returncode
+    assert 300_000 < traces.stat().st_size <= 700_000
+    dropped = [m["point"]["value"] for m in metrics_of(tmp_path) if m["metric"] == "otel_perf.self.dropped"]
+    assert 1000 <= dropped[-1] <= 1010
+    assert "limit of 700000 bytes is reached" in result.stderr
+
+
+def test_every_line_is_one_json_object_with_its_resource(run_python, tmp_path):
+    run_python(PROGRAM)
+
+    for file in (tmp_path / ".otel-perf").glob("*/*/*.jsonl"):
+        for line in file.read_text().splitlines():
+            (group,) = next(iter(json.loads(line).values()))
+            keys = {pair["key"] for pair in group["resource"]["attributes"]}
+            assert {"service.name", "service.instance.id", "process.pid", "telemetry.distro.name"} <= keys
+
+
+def test_finished_spans_are_on_disk_within_half_a_second(run_python, tmp_path):
+    program = """
+    import glob, time
+    import otel_perf as perf
+    perf.init()
+    time.sleep(0.5)
+    with perf.profile("needle", span_threshold=0):
+        pass
+    begun = time.monotonic()
+    while time.monotonic() - begun < 5:
+        if any("needle" in open(f).read() for f in glob.glob(".otel-perf/*/*/traces.jsonl")):
+            break
+        time.sleep(0.01)
+    print(time.monotonic() - begun)
+    """
+
+    assert float(run_python(program).stdout) < 0.5

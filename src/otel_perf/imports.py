@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 NESTED, MODULE = OWN, OWN + 1
 LENGTH = OWN + 2
+PROBE = "_otel_perf_probe"
 
 threshold = 0.005  # seconds
 watched: dict[str, Callable[[], None]] = {}  # called once the module of that name is loaded
@@ -49,7 +50,7 @@ _installed: Callable[..., Any] | None = None
 
 def install() -> bool:
     """Begin to time imports; return whether the hook is in place."""
-    global _original, _installed
+    global _original, _installed, seen
     try:
         import _frozen_importlib as bootstrap
 
@@ -60,14 +61,16 @@ def install() -> bool:
         return False
     _original, _installed = original, hook
     before = seen
-    probe = "_otel_perf_no_such_module"
+    sys.modules[PROBE] = None  # type: ignore[assignment]  # no finder is asked, the import fails at once
     try:  # noqa: SIM105  # contextlib costs 2 ms
-        __import__(probe)
+        __import__(PROBE)
     except ImportError:
         pass
+    del sys.modules[PROBE]
     if seen == before:  # nobody calls what we replaced
         uninstall()
         return False
+    seen = before
     return True
 
 
@@ -85,7 +88,9 @@ def _make_hook(original: Callable[..., Any]) -> Callable[..., Any]:
     get, set_ = CURRENT.get, CURRENT.set
 
     def _find_and_load(name: str, import_: Any) -> Any:
+        global seen
         if name in modules:  # a circular import: it is timed where it began
+            seen += name == PROBE
             return original(name, import_)
         parent = get()
         if parent is MUTED:
@@ -104,7 +109,6 @@ def _make_hook(original: Callable[..., Any]) -> Callable[..., Any]:
         frame = [path[CHILDREN], parent, FOREVER, now(), path[NODE], None, 0.0, name]
         if loading.setdefault(name, frame) is not frame:  # another thread loads it, this one waits
             return original(name, import_)
-        global seen
         seen += 1
         set_(frame)
         try:

@@ -225,7 +225,9 @@ class Runtime:
             self.folder = folder.create_process(run, self.settings.folder_limit)
             self.describe()
             settings = self.settings
-            folder.retire(os.path.dirname(run), run, settings.keep_runs, settings.keep_time, settings.folder_limit)
+            base = os.path.dirname(run)
+            if len(os.listdir(run)) == 1:  # once a run, by its first process
+                folder.retire(base, run, settings.keep_runs, settings.keep_time, settings.folder_limit)
         return self.folder
 
     def describe(self) -> None:
@@ -293,9 +295,10 @@ class Runtime:
             self.ended.acquire(True, limit)
 
     def at_exit(self) -> None:
-        """End with the process."""
+        """End with the process; one that Ctrl-C ended was interrupted."""
+        by_hand = getattr(sys, "last_type", None) is KeyboardInterrupt and not hasattr(sys, "ps1")
         try:
-            self.end("exit")
+            self.end("exit", interrupted=by_hand)
         except Exception as error:  # noqa: BLE001
             self.complain("exit", error)
 

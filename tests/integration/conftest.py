@@ -160,15 +160,34 @@ def receiver_module() -> Any:
     return module
 
 
+@pytest.fixture(scope="session")
+def kept_receiver() -> Iterator[list[Any]]:
+    """Return the list of the receiver that the tests share, since starting one takes half a second."""
+    kept: list[Any] = []
+    yield kept
+    for one in kept:
+        one.close()
+
+
 @pytest.fixture
-def receiver(receiver_module: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Return a function that starts an OTLP receiver, with options of receiver.py, and gives its Receiver."""
+def receiver(receiver_module: Any, kept_receiver: list[Any], tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Return a function that gives a running OTLP Receiver; options of receiver.py make it one of its own."""
     started: list[Any] = []
 
     def start(*options: str | Path) -> Any:
-        started.append(receiver_module.Receiver(tmp_path / f"received-{len(started)}.jsonl", *options))
+        file = tmp_path / f"received-{len(started)}.jsonl"
+        if not started and not options:
+            while kept_receiver and kept_receiver[0].process.poll() is not None:
+                kept_receiver.pop().close()
+            if not kept_receiver:
+                kept_receiver.append(receiver_module.Receiver(file))
+            kept_receiver[0].write_to(file)
+            started.append(kept_receiver[0])
+        else:
+            started.append(receiver_module.Receiver(file, *options))
         return started[-1]
 
     yield start
     for one in started:
-        one.close()
+        if one not in kept_receiver:
+            one.close()

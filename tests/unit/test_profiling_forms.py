@@ -38,7 +38,7 @@ async def coroutine(first: Money, *, key: int = 1) -> Money:
     return first
 
 
-def generator(first: int, second: int = 2) -> Iterator[int]:
+def generator(first: int, second: int = 2) -> typing.Iterator[int]:
     """Say what generator does."""
     yield first
 

@@ -103,8 +103,8 @@ def test_a_child_of_an_ended_span_is_detached_and_no_part_of_its_self_time(recor
     assert (first[2], {"otel_perf.detached": True}) == (second[3], second[8])
 
 
-def interleaved(first, second, at):
-    """Run *second* on another thread at the *at*-th call or return inside *first*; say whether there was one.
+def interleaved(first, second, at, as_signal=False):
+    """Run *second* on another thread, or as a signal handler runs, at the *at*-th call or return inside *first*; say whether there was one.
 
     The interpreter switches threads at calls and returns only; what waits for a lock goes on when *first* is done.
     """
@@ -113,7 +113,10 @@ def interleaved(first, second, at):
     def hook(frame, event, argument):
         nonlocal seen
         seen += 1
-        if seen == at:
+        if seen == at and as_signal:
+            sys.setprofile(None)
+            second()
+        elif seen == at:
             thread.start()
             thread.join(0.02)
 
@@ -122,7 +125,7 @@ def interleaved(first, second, at):
         first()
     finally:
         sys.setprofile(None)
-    if seen >= at:
+    if seen >= at and not as_signal:
         thread.join()
     return seen >= at
 
@@ -153,8 +156,9 @@ def test_an_id_asked_while_the_call_ends_is_that_of_a_span_or_none(recording, fi
     assert outcomes == ({True, False} if threshold else {True})
 
 
+@pytest.mark.parametrize("as_signal", [False, True], ids=["thread", "signal"])
 @pytest.mark.parametrize("first", ["exit", "cut"])
-def test_a_span_that_ends_while_the_start_does_is_recorded_once(recording, first):
+def test_a_span_that_ends_while_the_start_does_is_recorded_once(recording, first, as_signal):
     function = site("cut", 0.0)
     for at in range(1, 1000):
         recorder.finished.clear()
@@ -164,7 +168,7 @@ def test_a_span_that_ends_while_the_start_does_is_recorded_once(recording, first
             lambda: recorder.leave(frame, 1e-6),  # noqa: B023
             lambda: recorder.cut(frame, function, recorder.now(), {"otel_perf.open": True}),  # noqa: B023
         ]
-        more = interleaved(*(steps if first == "exit" else reversed(steps)), at)
+        more = interleaved(*(steps if first == "exit" else reversed(steps)), at, as_signal)
         recorder.leave(frame, 1e-6)
         CURRENT.set(ROOT)
         ids = ids_of(recorder.finished)
@@ -175,19 +179,21 @@ def test_a_span_that_ends_while_the_start_does_is_recorded_once(recording, first
     assert at > 10
 
 
-@pytest.mark.parametrize("first", ["context", "exit"])
-def test_a_context_made_while_the_call_ends_is_not_that_of_an_open_call(recording, first):
+@pytest.mark.parametrize("first", ["context", "ask"])
+def test_a_context_made_while_the_id_is_asked_does_not_lose_it(recording, first):
     function = site("context")
     for at in range(1, 1000):
-        frame, found = recorder.enter(function), []
-        steps = [lambda: found.append(recorder.state_of(frame)), lambda: recorder.leave(frame, 1e-6)]  # noqa: B023
-        if not interleaved(*(steps if first == "context" else reversed(steps)), at):
-            break
+        recorder.finished.clear()
+        frame, asked, made = recorder.enter(function), [], []
+        steps = [lambda: made.append(recorder.state_of(frame)), lambda: asked.append(recorder.identify(frame))]  # noqa: B023
+        more = interleaved(*(steps if first == "context" else reversed(steps)), at)
+        asked = asked or [recorder.identify(frame)]
+        made = made or [recorder.state_of(frame)]
+        assert asked == made == [frame[SPAN]], f"at event {at}"
         recorder.leave(frame, 1e-6)
-        CURRENT.set(ROOT)
-        assert frame[CHILDREN] is CLOSED
-        assert found == [frame[SPAN]], f"at event {at}"
-    recorder.leave(frame, 1e-6)
+        assert [asked[0].span_id] == ids_of(recorder.finished)
+        if not more:
+            break
 
 
 def test_two_threads_that_ask_at_once_get_one_id(recording):

@@ -722,6 +722,28 @@ def test_a_coroutine_that_ends_in_another_context_changes_neither(wrap: Any) -> 
         assert recorder.ROOT is copy.run(CURRENT.get)
 
 
+def test_calls_in_a_context_left_by_an_ended_call_find_their_place_once(wrap: Any, monkeypatch: Any) -> None:
+    """A task that a call has started outlives it; only its first call looks for the frame that it now belongs to."""
+    misses = []
+    monkeypatch.setattr(recorder, "miss", lambda *a, miss=recorder.miss: misses.append(a) or miss(*a))
+
+    @wrap
+    def started() -> contextvars.Context:
+        return contextvars.copy_context()
+
+    @wrap
+    def work() -> Any:
+        return CURRENT.get()
+
+    work()
+    context = started()
+    misses.clear()
+
+    for _ in range(5):
+        assert recorder.ROOT is context.run(work)[recorder.PARENT]
+    assert 1 == len(misses)
+
+
 # --- the fast path ----------------------------------------------------------------------------------------------------
 
 

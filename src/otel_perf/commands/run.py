@@ -11,8 +11,7 @@ import os
 import sys
 from time import perf_counter_ns
 
-from otel_perf.config import load
-from otel_perf.export.folder import RUN, create_run
+from otel_perf.export.folder import DEFAULT, RUN, create_run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,9 +111,8 @@ def _run(command: list[str], environ: dict[str, str], report: bool) -> int:
     if problem:
         sys.stderr.write(f"otel-perf: nothing is recorded: {problem}\n")
     else:
-        folder = "the run folder"
+        folder = _folder(environ)
         try:
-            folder = load({}, environ).folder
             run = _joined(environ, report) or create_run(os.path.abspath(folder))
         except OSError as error:
             sys.stderr.write(
@@ -126,6 +124,15 @@ def _run(command: list[str], environ: dict[str, str], report: bool) -> int:
     if report or os.name == "nt":
         return _supervise(path, command, environ, run if report else "")
     return _exec(path, command, environ)
+
+
+def _folder(environ: dict[str, str]) -> str:
+    """Return where runs are kept; the settings are loaded only where a file of ours may be."""
+    if os.path.exists("otel-perf.toml") or os.path.exists("pyproject.toml"):
+        from otel_perf.config import load
+
+        return str(load({}, environ).folder)
+    return environ.get("OTEL_PERF_FOLDER") or DEFAULT
 
 
 def _joined(environ: dict[str, str], report: bool) -> str:

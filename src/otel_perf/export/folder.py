@@ -107,29 +107,27 @@ def retire(base: str, keep: str, runs: int, age: float, size: int) -> int:
         age: seconds after which a run goes.
         size: bytes that all runs together may take.
     """
-    found = []
-    for name in os.listdir(base):
-        path = os.path.join(base, name)
-        if (
-            len(name) >= 19
-            and name[4:5] == "-"
-            and name[10:11] == "T"
-            and not os.path.islink(path)
-            and os.path.isdir(path)
-        ):
-            found.append((os.stat(path).st_mtime, name, path))
+    kept_anyway = os.path.basename(os.path.abspath(keep))
+    with os.scandir(base) as entries:
+        found = [
+            (entry.stat(follow_symlinks=False).st_mtime, entry.name, entry.path)
+            for entry in entries
+            if _is_run_name(entry.name) and entry.is_dir(follow_symlinks=False)
+        ]
     found.sort(reverse=True)
     removed = total = kept = 0
-    for modified, _, path in found:
-        weight = _weight(path)
-        if os.path.realpath(path) == os.path.realpath(keep) or _alive(path):
-            kept, total = kept + 1, total + weight
-            continue
-        if kept >= runs or time() - modified > age or total + weight > size:
+    for modified, name, path in found:
+        surplus = kept >= runs or time() - modified > age
+        weight = 0 if surplus else _weight(path)
+        if (surplus or total + weight > size) and name != kept_anyway and not _alive(path):
             removed += _remove(path)
         else:
             kept, total = kept + 1, total + weight
     return removed
+
+
+def _is_run_name(name: str) -> bool:
+    return len(name) >= 19 and name[4:5] == "-" and name[10:11] == "T"
 
 
 def _processes(run: str) -> list[str]:
@@ -139,11 +137,11 @@ def _processes(run: str) -> list[str]:
 def _weight(run: str) -> int:
     total = 0
     for process in _processes(run):
-        for name in FILES:
-            try:
-                total += os.lstat(os.path.join(process, name)).st_size
-            except OSError:  # not every process writes every file
-                continue
+        try:
+            with os.scandir(process) as entries:
+                total += sum(entry.stat(follow_symlinks=False).st_size for entry in entries if entry.name in FILES)
+        except OSError:  # no folder, or another process tidies it away
+            continue
     return total
 
 

@@ -172,7 +172,9 @@ def _rare(ended: int, error: Any, link: Any, events: Any, status: Any) -> str:
 
 
 def _event(name: str, time: int, fields: Any) -> str:
-    return f'{{"name":{quote(str(name))},"timeUnixNano":"{nanoseconds(time)}","attributes":[{attributes(fields or {})}]}}'
+    return (
+        f'{{"name":{quote(str(name))},"timeUnixNano":"{nanoseconds(time)}","attributes":[{attributes(fields or {})}]}}'
+    )
 
 
 def api_span(item: Any) -> str:

@@ -17,7 +17,17 @@ __all__ = ["now", "unix_ns", "wall_ns", "wall_offset"]
 
 def wall_offset() -> int:
     """Return the wall clock minus the monotonic clock, in nanoseconds: add it to a monotonic time to date it."""
-    return wall_ns() - int(now() * 1e9)
+    best = middle = 0.0
+    wall = 0
+    for attempt in range(4):
+        before = now()
+        read = wall_ns()
+        took = now() - before
+        if not attempt or took < best:
+            best, wall, middle = took, read, before + took / 2
+        if took < 5e-6:  # else another thread or process ran in between, and the two clocks were not read together
+            break
+    return wall - int(middle * 1e9)
 
 
 def unix_ns(at: float, offset: int) -> int:

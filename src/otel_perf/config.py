@@ -297,7 +297,9 @@ def _read_file(directory: str, complaints: list[str]) -> tuple[str, dict[str, An
             complaints.append(f"{name}: {error}; taking no setting from it")
             continue
         if marker:
-            table = table.get("tool", {}).get("otel-perf")
+            tool = table.get("tool")
+            own = tool.get("otel-perf") if isinstance(tool, dict) else None
+            table = own if isinstance(own, dict) else {}
         if isinstance(table, dict):
             return name, table
     return "", {}

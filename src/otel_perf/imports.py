@@ -35,6 +35,7 @@ from .recorder import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Token
     from typing import Any
 
 NESTED, MODULE = OWN, OWN + 1
@@ -85,7 +86,7 @@ def uninstall() -> None:
 def _make_hook(original: Callable[..., Any]) -> Callable[..., Any]:
     modules = sys.modules
     loading: dict[str, list[Any]] = {}
-    get, set_ = CURRENT.get, CURRENT.set
+    get, set_, reset = CURRENT.get, CURRENT.set, CURRENT.reset
 
     def _find_and_load(name: str, import_: Any) -> Any:
         global seen
@@ -96,11 +97,11 @@ def _make_hook(original: Callable[..., Any]) -> Callable[..., Any]:
         if parent is MUTED:
             return original(name, import_)
         if name[:9] == "otel_perf" and name.partition(".")[0] == "otel_perf":
-            set_(MUTED)  # ours, with all that it brings, is no part of the program
+            token = set_(MUTED)  # ours, with all that it brings, is no part of the program
             try:
                 return original(name, import_)
             finally:
-                set_(parent)
+                reset(token)
         if parent[CHILDREN] is CLOSED:
             parent = live(parent)
         path = parent
@@ -110,12 +111,12 @@ def _make_hook(original: Callable[..., Any]) -> Callable[..., Any]:
         if loading.setdefault(name, frame) is not frame:  # another thread loads it, this one waits
             return original(name, import_)
         seen += 1
-        set_(frame)
+        token = set_(frame)
         try:
             module = original(name, import_)
         except BaseException as error:
             loading.pop(name, None)
-            _leave(frame, now() - frame[START], error)
+            _leave(frame, now() - frame[START], error, token)
             # A bare raise adds no entry for this frame: without its first one the traceback is the original's.
             error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
             raise
@@ -123,11 +124,11 @@ def _make_hook(original: Callable[..., Any]) -> Callable[..., Any]:
         loading.pop(name, None)
         if took <= threshold and get() is frame and frame[LIMIT] > 0.0:  # nobody has asked, or can: see leave()
             frame[CHILDREN] = CLOSED
-            set_(parent)
+            reset(token)
             if len(parent) == LENGTH:
                 parent[NESTED] += took
         else:
-            _leave(frame, took, None)
+            _leave(frame, took, None, token)
         if name in watched:
             _loaded(name)
         return module
@@ -136,10 +137,10 @@ def _make_hook(original: Callable[..., Any]) -> Callable[..., Any]:
     return _find_and_load
 
 
-def _leave(frame: list[Any], took: float, error: BaseException | None) -> None:
+def _leave(frame: list[Any], took: float, error: BaseException | None, token: Token[Any]) -> None:
     """End an import's frame that is slow, failed, or was asked for its id."""
     if CURRENT.get() is frame:
-        CURRENT.set(frame[PARENT])
+        CURRENT.reset(token)
     if frame[CHILDREN] is CLOSED:  # it belongs to the process we were forked from
         return
     parent, span, name = frame[PARENT], frame[SPAN], frame[MODULE]
@@ -160,11 +161,10 @@ def _loaded(name: str) -> None:
     callback = watched.pop(name, None)
     if callback is None:
         return
-    current = CURRENT.get()
-    CURRENT.set(MUTED)
+    token = CURRENT.set(MUTED)
     try:
         callback()
     except Exception:  # noqa: BLE001  # our part of the import failed, the application's did not
         state.dropped += 1
     finally:
-        CURRENT.set(current)
+        CURRENT.reset(token)

@@ -49,12 +49,13 @@ class Series:
         self.histogram = [a + b for a, b in zip(self.histogram, histogram, strict=True)]
 
 
-def function_metrics(start: int, time: int) -> list[str]:
+def function_metrics(start: int, time: int, seen: list[tuple[Path, int]] | None = None) -> list[str]:
     """Return the OTLP metrics of all functions and call paths that were called since the last time.
 
     Args:
         start: nanoseconds since 1970 when counting began.
         time: nanoseconds since 1970 now.
+        seen: takes each call path with its calls, for the caller to note once this is on disk; noted at once without.
     """
     series: dict[tuple[str, str], Series] = {}
     rows: dict[str, list[Any]] = {}  # by attributes: changed, calls, time, self time; a function defined again adds up
@@ -64,7 +65,11 @@ def function_metrics(start: int, time: int) -> list[str]:
         calls, total, histogram = snapshot(node)
         if not calls:
             continue
-        changed, path.seen = calls != path.seen, calls
+        changed = calls != path.seen
+        if seen is None:
+            path.seen = calls
+        else:
+            seen.append((path, calls))
         deep = path.overflow == "deep" and path.site in shallow  # part of the recursion that went too deep for the tree
         one = series.setdefault((path.site.series, path.site.kind), Series())
         one.add(path, calls, total, histogram, not deep and not _inside_itself(path))
@@ -130,6 +135,8 @@ def _path_text(path: Path) -> str:
     while parent is not None:
         names.append(parent[N_PATH].site.name)
         parent = parent[N_PATH].parent
+    if path.overflow:  # not the path of a call at the top
+        names.append(OVERFLOW.name)
     return ";".join([name.replace(";", ":") for name in reversed(names)])
 
 

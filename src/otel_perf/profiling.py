@@ -241,12 +241,11 @@ def log_timed(site: Site, duration: float, span: SpanState | None) -> None:
     if logging is None:
         if not slow:
             return
-        current = CURRENT.get()
-        CURRENT.set(MUTED)  # this import is ours, not the program's
+        token = CURRENT.set(MUTED)  # this import is ours, not the program's
         try:
             logging = __import__("logging")
         finally:
-            CURRENT.set(current)
+            CURRENT.reset(token)
     level = logging.WARNING if slow else logging.DEBUG
     logger = logging.getLogger("otel_perf")
     if not logger.isEnabledFor(level):

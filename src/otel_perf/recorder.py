@@ -255,6 +255,7 @@ sites: dict[tuple[Any, ...], Site] = {}
 open_spans: dict[int, Frame] = {}  # frames that have an id, by span id
 finished: list[Record] = []
 _left: list[Frame] = []  # open frames that a detach() took out of their context
+_tokens: dict[int, tuple[Frame, Token[Frame]]] = {}  # of with-blocks in contexts where nothing was current, by id()
 _deep: dict[Any, Node] = {}
 _wide: dict[Any, Node] = {}
 MUTED[SPAN] = SpanState()
@@ -326,13 +327,16 @@ def enter(site: Site) -> Frame:
 
     The wrappers of decorated functions do the same in line.
     """
-    parent = _get()
+    current = _get(None)
+    parent = ROOT if current is None else current
     try:
         node = parent[CHILDREN][site.key]
     except KeyError:
         parent, node = miss(parent, site.key)
     frame = [node[N_CHILDREN], parent, FOREVER, now(), node, None]
-    _set(frame)
+    token = _set(frame)
+    if current is None:
+        _tokens[id(frame)] = frame, token
     return frame
 
 
@@ -433,7 +437,11 @@ def leave(
     if not current:
         _outlive(frame)
     node = frame[NODE]
-    count(node, duration)
+    if node[N_LOW] <= duration <= node[N_LIMIT]:  # only the frame asked for this exit: counted as by the fast one
+        node[N_BELOW if duration <= node[N_MID] else N_ABOVE] += 1
+        node[N_TOTAL] += duration
+    else:
+        count(node, duration)
     site = site or node[N_PATH].site
     slow = site.slow is not None and duration > site.slow
     span = frame[SPAN]
@@ -462,8 +470,17 @@ def restore(frame: Frame, token: Token[Frame] | None = None) -> bool:
     By its *token* where there is one: that is faster than to set the variable anew, and leaves a context in which it
     was not set as it was, whose next calls are faster.
     """
-    if _get() is not frame:
-        return False
+    top, lost = _get(), []
+    while top is not frame:  # an exception escaped the exit of a call inside: it ends with us
+        if not _may_be_lost(top):
+            return False
+        lost.append(top)
+        top = top[PARENT]
+    for inner in lost:
+        if inner[CHILDREN] is not CLOSED:
+            end_frame(inner, inner[NODE][N_PATH].site, now(), False)
+    if lost:
+        token = None
     try:
         if token is not None:
             _reset(token)
@@ -472,6 +489,30 @@ def restore(frame: Frame, token: Token[Frame] | None = None) -> bool:
         pass
     _set(frame[PARENT])
     return True
+
+
+def _may_be_lost(frame: Frame) -> bool:
+    """Say whether *frame* can only be current inside the call that it belongs to; a phase may go on without a block."""
+    span = frame[SPAN]
+    if len(frame) > OWN or frame[NODE] is None or (span is not None and span.foreign):
+        return False
+    return bool(frame[NODE][N_PATH].site.kind != "phase")
+
+
+def put_back(frame: Frame) -> None:
+    """Make current again what was so before *frame*, whose token could not do it.
+
+    Raises: what a signal handler raised in that moment; it is the program's.
+    """
+    error = exc_info()[1]
+    restore(frame)
+    if error is not None and (type(error) is not ValueError or _raised_in_python(error)):
+        raise error
+
+
+def _raised_in_python(error: BaseException) -> bool:
+    trace = error.__traceback__
+    return trace is not None and trace.tb_next is not None
 
 
 def _outlive(frame: Frame) -> None:
@@ -491,13 +532,29 @@ def _outlive(frame: Frame) -> None:
 
 
 def fail(frame: Frame, error: BaseException | None, site: Site | None = None) -> None:
-    """End *frame* now, by *error* if there is one."""
-    leave(frame, now() - frame[START], error, site)
+    """End *frame*, which enter() opened, now, by *error* if there is one."""
+    duration = now() - frame[START]
+    node, (_, token) = frame[NODE], _tokens.pop(id(frame), (frame, None))
+    if error is not None or _get() is not frame or frame[LIMIT] < 0.0 or not node[N_LOW] <= duration <= node[N_LIMIT]:
+        leave(frame, duration, error, site, token)
+        return
+    node[N_BELOW if duration <= node[N_MID] else N_ABOVE] += 1  # the fast exit, as in the wrappers
+    node[N_TOTAL] += duration
+    frame[CHILDREN] = CLOSED
+    restore(frame, token)
 
 
 def failed(frame: Frame, site: Site, token: Token[Frame]) -> None:
     """End *frame* now, by the exception that is being handled."""
     leave(frame, now() - frame[START], exc_info()[1], site, token)
+
+
+def step_out(token: Token[Frame], caller: Frame) -> None:
+    """Make *caller* current again after a step of a generator; *token* is what making its frame current gave."""
+    try:
+        _reset(token)
+    except ValueError:  # the step ended in another context than it began in
+        _set(caller)
 
 
 def begin(site: Site) -> Frame:
@@ -566,6 +623,8 @@ def fit_window(node: Node) -> None:
     limit = min(middle * 2, path.max, threshold(path.site))
     if path.site.slow is not None:
         limit = min(limit, path.site.slow)
+    if path.site is OVERFLOW:  # many share it, each with a threshold of its own
+        limit = NEVER
     if node[N_MID] == middle:  # else another thread has moved the window and fits it
         node[N_LOW] = low
         node[N_LIMIT] = limit
@@ -712,7 +771,7 @@ def record(
     if trace is None or not trace.sampled or not state.recording:
         return
     if span.extra is not None:
-        extra = {**span.extra, **extra} if extra else span.extra
+        extra = {**span.extra, **(extra or {})}
     self_time = max(0.0, (end - begin if active is None else active) - span.covered)
     if active is not None:
         extra = {**(extra or {}), "otel_perf.active_time": active}
@@ -910,6 +969,7 @@ def after_fork() -> None:
         frame[SPAN] = None
     open_spans.clear()
     finished.clear()
+    _tokens.clear()
     for node in nodes:
         path = node[N_PATH]
         path.histogram[:] = [0] * BUCKETS

@@ -29,6 +29,14 @@ _runtime: Runtime | None = None
 _starting = RLock()
 
 
+def say(what: object) -> None:
+    """Write one line to stderr, if there is one that takes it."""
+    try:
+        sys.stderr.write(f"otel-perf: {what}\n")
+    except Exception:  # noqa: BLE001  # it may be closed, or None
+        return
+
+
 class Runtime:
     """What runs in this process: its settings, its start, its worker and its run folder."""
 
@@ -54,6 +62,7 @@ class Runtime:
         self.counting_since = clock.wall_ns()
         self.statistics_due = begun + STATISTICS_EVERY
         self.refused = 0
+        self.pending: list[Any] = []
         self.said: set[str] = set()
         self.alarm.acquire()
 
@@ -78,6 +87,8 @@ class Runtime:
         start = startup.current = startup.Startup(created, how, phases, own)
         start.threshold_after = settings.span_threshold
         start.begin()
+        if sys.version_info < (3, 12):
+            _keep_contexts_alive()
         if settings.imports:
             imports.install()
         tracing.install(settings, self.flush, self.end_start)
@@ -144,19 +155,9 @@ class Runtime:
         recorder.CURRENT.set(recorder.MUTED)
         try:
             begun = _thread_time()
-            try:
-                records = recorder.drain()
-                if records:
-                    self._write_records(records)
-                if final or clock.now() >= self.statistics_due:
-                    self._write_statistics(final)
-            except OSError as error:
-                self.refused += len(records)
-                self.complain("folder", error)
-            except Exception as error:
-                if self.settings.strict:
-                    raise
-                self.complain("worker", error)
+            self._write_records()
+            if final or clock.now() >= self.statistics_due:
+                self._write_statistics(final)
             self.worker_time += _thread_time() - begun
         finally:
             recorder.CURRENT.set(current)
@@ -164,7 +165,7 @@ class Runtime:
 
     def flush(self) -> None:
         """Write and share what is finished, on the thread that asks."""
-        if recorder.state.recording:
+        if recorder.state.recording and not self.pending:  # else a signal came while this thread writes
             self.write(final=False)
 
     def end_start(self) -> None:
@@ -174,46 +175,85 @@ class Runtime:
         startup.close_open(clock.now(), False, None, recorder.CURRENT.get())
         self.flush()
 
-    def _write_records(self, records: list[Any]) -> None:
+    def _write_records(self) -> None:
+        """Write what is finished, then share it: the application's processors may take their time."""
+        from .export.otlp_json import SPANS_A_LINE
+
+        taken = [self._with_cost(record) for record in recorder.drain()]
+        self.pending += taken
+        while self.pending:  # what is not written yet stays there: a signal may end the process from inside
+            batch, written = self.pending[:SPANS_A_LINE], 0
+            try:
+                written = self._write_batch(batch)
+            except Exception as error:  # noqa: BLE001
+                self._failed(error)
+            self.refused += len(batch) - written
+            del self.pending[: len(batch)]
+        if taken and self.settings.provider:
+            start = startup.current
+            tracing.share(taken, start is not None and not start.over)
+
+    def _with_cost(self, record: Any) -> Any:
+        """Return *record*, the start's root with what we have cost so far."""
+        if type(record) is tuple and record[0].kind == "startup":
+            return (*record[:8], {**record[8], **self._cost()}, *record[9:])
+        return record
+
+    def _write_batch(self, records: list[Any]) -> int:
+        """Write records as one line, and return how many reached the disk."""
         from .export import otlp_json
 
-        start = startup.current
-        for index, record in enumerate(records):
-            if type(record) is tuple and record[0].kind == "startup":
-                records[index] = (*record[:8], {**record[8], **self._cost()}, *record[9:])
-        if self.settings.provider:
-            tracing.share(records, start is not None and not start.over)
-        folder = self._open()
-        for line, done, bad in otlp_json.trace_lines(self.resource, self._scope(), records):
-            self.refused += bad
-            if line and not folder.write("traces.jsonl", line):
-                self.refused += done
+        folder, written = self._open(), 0
+        for line, done, _ in otlp_json.trace_lines(self.resource, self._scope(), records):
+            if not line or folder.write("traces.jsonl", line):
+                written += done
+            else:
                 self.complain(
-                    "limit",
-                    f"the run folder's limit of {folder.limit} bytes is reached; further records are dropped",
+                    "limit", f"the run folder's limit of {folder.limit} bytes is reached; records are dropped"
                 )
+        return written
+
+    def _failed(self, error: Exception) -> None:
+        self.complain("folder" if isinstance(error, OSError) else "worker", error)
 
     def _write_statistics(self, final: bool) -> None:
+        """Write the statistics that changed; what could not be written is tried again at the next look."""
+        from . import metrics
+
+        begun = clock.now()
+        changed: list[Any] = []
+        try:
+            if not self._write_metrics(metrics.function_metrics(self.counting_since, clock.wall_ns(), changed), final):
+                changed.clear()
+        except Exception as error:  # noqa: BLE001
+            changed.clear()
+            self._failed(error)
+        for path, calls in changed:
+            path.seen = calls
+        ended = clock.now()
+        self.statistics_due = ended + max(STATISTICS_EVERY, (ended - begun) * STATISTICS_SHARE)
+
+    def _write_metrics(self, found: list[str], final: bool) -> bool:
+        """Write one line of metrics with what we cost; return whether it reached the disk."""
         from . import metrics
         from .export import otlp_json
 
-        begun = clock.now()
-        time = clock.wall_ns()
-        found = metrics.function_metrics(self.counting_since, time)
+        if not found and not (final and self.folder is not None):
+            return True
+        start, time = self.counting_since, clock.wall_ns()
         dropped = recorder.state.dropped + self.refused
-        if found or final:
-            found.append(metrics.sum_metric("otel_perf.self.dropped", "{record}", dropped, self.counting_since, time))
-            cpu = metrics.sum_metric("otel_perf.self.cpu_time", "s", self.worker_time, self.counting_since, time)
-            found.append(cpu)
-            if self.init_time:
-                found.append(metrics.gauge_metric("otel_perf.self.init_time", "s", self.init_time, time))
-            if self.memory:
-                found.append(metrics.gauge_metric("otel_perf.self.memory", "By", self.memory, time))
-        if found and (not final or self.folder is not None or len(found) > 2):
-            folder = self._open()
-            folder.write("metrics.jsonl", otlp_json.metric_line(self.resource, self._scope(), found))
-        ended = clock.now()
-        self.statistics_due = ended + max(STATISTICS_EVERY, (ended - begun) * STATISTICS_SHARE)
+        found.append(metrics.sum_metric("otel_perf.self.dropped", "{record}", dropped, start, time))
+        found.append(metrics.sum_metric("otel_perf.self.cpu_time", "s", self.worker_time, start, time))
+        if self.init_time:
+            found.append(metrics.gauge_metric("otel_perf.self.init_time", "s", self.init_time, time))
+        if self.memory:
+            found.append(metrics.gauge_metric("otel_perf.self.memory", "By", self.memory, time))
+        line = otlp_json.metric_line(self.resource or self._described(), self._scope(), found)
+        return bool(self._open().write("metrics.jsonl", line))
+
+    def _described(self) -> str:
+        self._open()
+        return self.resource
 
     def _open(self) -> Any:
         """Return the run folder, made at the first use, so that what writes nothing leaves nothing."""
@@ -227,7 +267,10 @@ class Runtime:
             settings = self.settings
             base = os.path.dirname(run)
             if len(os.listdir(run)) == 1:  # once a run, by its first process
-                folder.retire(base, run, settings.keep_runs, settings.keep_time, settings.folder_limit)
+                try:
+                    folder.retire(base, run, settings.keep_runs, settings.keep_time, settings.folder_limit)
+                except OSError:  # another process tidies at the same moment
+                    return self.folder
         return self.folder
 
     def describe(self) -> None:
@@ -266,10 +309,7 @@ class Runtime:
             what = f"cannot write the run folder {what.filename or self.base}: {what.strerror}; records are dropped"
         elif isinstance(what, BaseException):
             what = f"internal error in the {cause}, records may be missing: {type(what).__name__}: {what}"
-        try:
-            sys.stderr.write(f"otel-perf: {what}\n")
-        except Exception:  # noqa: BLE001  # stderr may be closed
-            return
+        say(what)
 
     # --- ending ------------------------------------------------------------------------------------------------------
 
@@ -299,6 +339,8 @@ class Runtime:
         by_hand = getattr(sys, "last_type", None) is KeyboardInterrupt and not hasattr(sys, "ps1")
         try:
             self.end("exit", interrupted=by_hand)
+        except KeyboardInterrupt:  # a second Ctrl-C while we write: what is left is written, then we go
+            self.write(final=True)
         except Exception as error:  # noqa: BLE001
             self.complain("exit", error)
 
@@ -306,6 +348,8 @@ class Runtime:
         """Handle SIGTERM and SIGHUP where nobody does, so that what is open is written before they end the process."""
         import _signal  # type: ignore[import-not-found]  # signal itself costs 5 ms
 
+        if os.getpid() == 1:  # the first process of a container: no default action would end it
+            return
         for name in ("SIGTERM", "SIGHUP"):
             number = getattr(_signal, name, None)
             try:
@@ -319,6 +363,9 @@ class Runtime:
         import _imp
         import _signal
 
+        if _signal.getsignal(number) != self.on_signal:  # called by a handler that was set after ours: it decides
+            self.flush()
+            return
         try:
             while _imp.lock_held():  # an import was interrupted: the worker may wait for it, and we never return to it
                 _imp.release_lock()
@@ -363,7 +410,7 @@ class Runtime:
         self.alarm, self.writing = allocate_lock(), RLock()
         self.alarm.acquire()
         self.worker, self.folder, self.instance = 0, None, ""
-        self.worker_time, self.refused, self.init_time, self.memory = 0.0, 0, 0.0, 0
+        self.worker_time, self.refused, self.init_time, self.memory, self.pending = 0.0, 0, 0.0, 0, []
         self.counting_since = clock.wall_ns()
         self.statistics_due = clock.now() + STATISTICS_EVERY
         self.stop = not self.settings.children
@@ -422,7 +469,7 @@ def init(
     except Exception as error:
         if strict:
             raise
-        sys.stderr.write(f"otel-perf: init() failed, nothing is recorded: {type(error).__name__}: {error}\n")
+        say(f"init() failed, nothing is recorded: {type(error).__name__}: {error}")
 
 
 def boot() -> None:
@@ -510,6 +557,7 @@ def report() -> str:
     """Return the report of this process as text, as `otel-perf report` prints it; what is open is not in it yet."""
     if _runtime is None or not recorder.state.recording:
         return "otel-perf: nothing is recorded: call init() first"
+    _runtime.statistics_due = 0.0
     _runtime.write(final=False)
     if _runtime.folder is None:
         return "otel-perf: nothing is recorded yet"
@@ -524,6 +572,26 @@ def shutdown() -> None:
         _runtime.end("shutdown")
         atexit.unregister(_runtime.at_exit)
         imports.uninstall()
+
+
+def _keep_contexts_alive() -> None:
+    """Keep the running context's map alive while the garbage collector works.
+
+    Up to 3.11 the collector may run inside ContextVar.set(), and a finaliser that sets a variable there frees the map
+    that is being read: the interpreter crashes. A copy of the context holds it.
+    """
+    import gc
+    from _contextvars import copy_context
+
+    held: list[Any] = []
+
+    def hold(phase: str, _info: object) -> None:
+        if phase == "start":
+            held.append(copy_context())
+        else:
+            held.clear()
+
+    gc.callbacks.append(hold)
 
 
 def _resident() -> int:

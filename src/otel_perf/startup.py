@@ -366,25 +366,31 @@ def process_creation() -> tuple[float, str]:
     or, in a program that took the place of a recorded one by exec, now.
     The age comes from clocks that no one can step, and is subtracted from now.
     """
-    import time
-
-    moment, used = now(), time.process_time()
     me, parent = str(os.getpid()), str(os.getppid())
     pid, _, at = os.environ.get(STARTED, "").partition(":")
     os.environ[STARTED] = me + ":"  # for what takes this process's place: its creation is not that of the process
+    moment = now()
     noted = moment - int(at) / 1e9 if at.isdecimal() else -1.0
     if pid == me:
         return (moment - noted, "exec") if 0.0 <= noted < 3600.0 else (moment, "interpreter")
-    try:
-        age, how = _age_on_linux(used, parent)
-    except (AttributeError, OSError, ValueError, IndexError):  # another system, or no /proc
-        age, how = used, "interpreter"
-        if pid == parent and 0.0 <= noted < 3600.0:  # there `run` stays as the parent
-            age, how = noted, "exec"
-    return moment - age, how
+    for _ in range(3):
+        moment = now()
+        try:
+            age, how = _age_on_linux(parent)
+        except (AttributeError, OSError, ValueError, IndexError):  # another system, or no /proc
+            break
+        if now() - moment < 0.001:  # else another process ran between two of the clocks
+            return moment - age, how
+    else:
+        return moment - age, how
+    if pid == parent and 0.0 <= noted < 3600.0:  # there `run` stays as the parent
+        return moment - noted, "exec"
+    import time
+
+    return moment - time.process_time(), "interpreter"
 
 
-def _age_on_linux(used: float, parent: str) -> tuple[float, str]:
+def _age_on_linux(parent: str) -> tuple[float, str]:
     """Return the age of this process in seconds.
 
     The creation lies in the 10 ms tick that the kernel notes, so the age is what that says or up to a tick less. A
@@ -403,7 +409,7 @@ def _age_on_linux(used: float, parent: str) -> tuple[float, str]:
         raise ValueError("created in the future")
     try:
         with open("/proc/self/schedstat", "rb") as file:
-            awake = used + int(file.read().split()[1]) / 1e9
+            awake = time.process_time() + int(file.read().split()[1]) / 1e9
     except OSError:
         return max(age - TICK / 2, 0.0), "stat"
     if awake < age - 2 * TICK:  # it has slept: all that is known is the tick

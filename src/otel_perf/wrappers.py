@@ -52,7 +52,7 @@ CALL = """
             try:
                 _reset(_token)
             except:
-                _recorder.restore(_frame)
+                _recorder.put_back(_frame)
             return _result
         _recorder.leave(_frame, _took, None, _site, _token)
         return _result
@@ -63,8 +63,7 @@ STEPS = """
         _frame = _inside = _recorder.begin(_site)
         try:
             while True:
-                _caller, _resumed = _get(), _now()
-                _set(_inside)
+                _caller, _resumed, _token = _get(), _now(), _set(_inside)
                 try:
                     _item = {wait}_step(_value)
                 except {stop}:
@@ -72,7 +71,7 @@ STEPS = """
                 finally:
                     _active += _now() - _resumed
                     _inside, _value = _get(), None
-                    _set(_caller)
+                    _recorder.step_out(_token, _caller)
                 try:
                     _value = yield _item
                     _step = _body.{a}send

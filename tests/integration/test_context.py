@@ -240,7 +240,7 @@ RESCHEDULING = """
     tracer = trace.get_tracer("app")
     TIMES = 5000
 
-    @perf.profile(span_threshold={threshold!r})
+    @({decorator})
     def callback(loop, left):
         {around}
             if left:
@@ -271,7 +271,11 @@ RESCHEDULING = """
 """
 
 
-@pytest.mark.parametrize("threshold", ["10s", 0], ids=["fast", "span"])
+@pytest.mark.parametrize(
+    "decorator",
+    ["perf.profile(span_threshold='10s')", "perf.profile(span_threshold=0)", "lambda function: function"],
+    ids=["fast", "span", "plain"],
+)
 @pytest.mark.parametrize(
     "around",
     [
@@ -283,12 +287,14 @@ RESCHEDULING = """
         "context.attach(baggage.set_baggage('a', 'b'))\n        if True:",
         "context.attach(context.set_value('a', 'b', context.Context()))\n        if True:",
         "with perf.profile('inner'), trace.use_span(trace.INVALID_SPAN):",
+        "with trace.use_span(trace.get_current_span()), perf.profile('inner', span_threshold=0):",
+        "context.attach(baggage.set_baggage('a', 'b'))\n        with perf.profile('inner', span_threshold=0):",
     ],
-    ids=["call", "span", "context", "id", "raw", "attach", "attach-empty", "invalid"],
+    ids=["call", "span", "context", "id", "raw", "attach", "attach-empty", "invalid", "use", "attach-span"],
 )
-def test_callbacks_that_reschedule_themselves_do_not_pile_up_frames(run_python, threshold, around):
+def test_callbacks_that_reschedule_themselves_do_not_pile_up_frames(run_python, decorator, around):
     """Each runs in a copy of the context of the one before; nothing of that may keep all of them."""
-    result = run_python(RESCHEDULING.format(threshold=threshold, around=around))
+    result = run_python(RESCHEDULING.format(decorator=decorator, around=around))
 
     assert (0, "") == (result.returncode, result.stderr)
     few, many = map(int, result.stdout.split())
@@ -536,7 +542,9 @@ def test_the_worker_joins_the_api_where_imports_are_not_watched(run_python, span
     assert spans["phase"]["span_id"] == spans["raw"]["parent_id"]
 
 
-def test_a_foreign_span_or_context_that_raises_does_not_break_attach(run_python):
+def test_a_foreign_span_or_context_that_raises_or_is_a_mock_breaks_nothing(
+    run_python, spans_of, assert_whole_tree, tmp_path
+):
     result = run_python(
         """
         import otel_perf as perf
@@ -547,6 +555,12 @@ def test_a_foreign_span_or_context_that_raises_does_not_break_attach(run_python)
             def get_span_context(self):
                 raise RuntimeError("no")
 
+        from unittest.mock import MagicMock
+        tracer = trace.get_tracer("app")
+        with trace.use_span(MagicMock()), perf.phase("below a mock"), tracer.start_as_current_span("raw"):
+            pass
+        with tracer.start_as_current_span("raw", context=trace.set_span_in_context(MagicMock())):
+            pass
         for current in (trace.set_span_in_context(Hostile(None)), {"plain": "dict"}, "text"):
             token = context.attach(current)
             assert context.get_current() is current
@@ -557,3 +571,7 @@ def test_a_foreign_span_or_context_that_raises_does_not_break_attach(run_python)
     )
 
     assert (0, "") == (result.returncode, result.stderr)
+    spans = spans_of(tmp_path)
+    assert_whole_tree(spans)
+    assert 3 == [span["name"] for span in spans].count("phase")
+    assert "below a mock" in {span["name"] for span in spans}

@@ -452,3 +452,56 @@ def test_our_spans_at_the_exporter_are_complete_readable_spans(otel_versions, ru
         assert [[int(x["trace_id"], 16), int(x["span_id"], 16)] for x in mine["links"]] == sent["links"]
         assert {key: mine[key] for key in ("start", "end", "kind")} == {k: sent[k] for k in ("start", "end", "kind")}
         assert ("theirs", mine["scope"]["name"]) == (sent["resource"], sent["scope"])
+
+
+def test_a_provider_that_was_shut_down_is_given_nothing_more(otel_versions, run_python, spans_of, tmp_path):
+    """It would complain of each span that comes later."""
+    result = run_python(
+        f"""{SDK}
+    perf.init("shut down")
+    provider = provider_with(BatchSpanProcessor)
+    trace.set_tracer_provider(provider)
+    with perf.phase("before"):
+        pass
+    provider.shutdown()
+    with perf.phase("after"):
+        pass
+    perf.ready()
+    time.sleep(0.4)
+    """,
+        path=[otel_versions],
+        site=False,
+    )
+    sent = [name for name, _, _ in exported(result)]
+
+    assert (0, "") == (result.returncode, result.stderr)
+    assert ("before" in sent, "after" in sent) == (True, False)
+    assert {"before", "after"} <= {span["name"] for span in spans_of(tmp_path)}
+
+
+def test_a_forked_child_gives_its_provider_nothing_of_its_parents(run_python, spans_of, assert_whole_tree, tmp_path):
+    result = run_python(
+        f"""{SDK}
+    import os
+    perf.init("fork")
+    with perf.phase("parent"):
+        pass
+    time.sleep(0.4)  # it waits for a provider now
+    child = os.fork()
+    if not child:
+        trace.set_tracer_provider(provider_with(SimpleSpanProcessor))
+        with perf.phase("child"):
+            pass
+        perf.shutdown()
+        trace.get_tracer_provider().shutdown()
+        sys.stdout.flush()
+        os._exit(0)
+    os.waitpid(child, 0)
+    """
+    )
+    spans = spans_of(tmp_path)
+
+    assert (0, "") == (result.returncode, result.stderr)
+    assert_whole_tree(spans)
+    assert ["child"] == [name for name, _, _ in exported(result) if not name.startswith("import ")]
+    assert 2 == len({span["process"] for span in spans})

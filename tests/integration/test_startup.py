@@ -16,6 +16,7 @@ from otel_perf.config import DEFAULT_PHASES
 
 SRC = str(Path(__file__).resolve().parents[2] / "src")
 MS = 1_000_000
+TICK = 11 * MS  # the kernel counts a process's creation in ticks of 10 ms
 needs_posix = pytest.mark.skipif(os.name != "posix", reason="signals and fork are POSIX")
 HEAD = "import otel_perf as perf\nimport os, signal, sys, threading, time\nperf.init()\n"
 
@@ -104,7 +105,7 @@ def test_phases_nest_and_last_as_long_as_they_lasted(spans_after):
     assert {"CoreInit": {"Config": {}, "Cache": {}}, "UI": {}} == tree(spans)
     root, core, config, pre = (named(spans, name) for name in ("startup", "CoreInit", "Config", "PreInit"))
     assert (
-        before
+        before - TICK
         <= root["start"]
         <= core["start"]
         <= config["start"]
@@ -436,13 +437,15 @@ def test_entering_a_phase_after_the_start_does_nothing(spans_after):
 # --- where the start begins -------------------------------------------------------------------------------------------
 
 
-def started(environment: dict[str, str], folder: Path, code: str) -> int:
-    """Run *code*, and return the wall time right before its process was spawned."""
+def spawned(environment: dict[str, str], folder: Path, code: str) -> tuple[int, int]:
+    """Run *code*, and return the wall times right before and right after its process was spawned."""
     script = folder / "script.py"
     script.write_text(code, encoding="utf-8")
-    noted = time.time_ns()
-    subprocess.run([sys.executable, str(script)], env=environment, cwd=folder, check=True, timeout=60)
-    return noted
+    before = time.time_ns()
+    process = subprocess.Popen([sys.executable, str(script)], env=environment, cwd=folder)
+    after = time.time_ns()
+    assert 0 == process.wait(60)
+    return before, after
 
 
 @pytest.mark.parametrize("late", ["", "time.sleep(0.3)", "sum(range(3_000_000))"], ids=["at once", "slept", "worked"])
@@ -455,11 +458,12 @@ def test_the_start_begins_at_the_process_s_creation(tmp_path, spans_of, late):
     for i in range(5):
         folder = tmp_path / str(i)
         folder.mkdir()
-        noted = started(environment, folder, code)
-        errors.append(named(spans_of(folder), "startup")["start"] - noted)
+        before, after = spawned(environment, folder, code)
+        start = named(spans_of(folder), "startup")["start"]
+        errors.append(start - before)
+        assert before - TICK <= start <= max(before + 40 * MS, after + TICK)  # a busy machine may spawn slowly
 
-    assert max(map(abs, errors)) < 40 * MS
-    assert abs(statistics.median(errors)) < 12 * MS  # a tick of the kernel's is 10 ms
+    assert abs(statistics.median(errors)) < 8 * MS
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the clocks of /proc")

@@ -447,6 +447,7 @@ def test_recursion_deeper_than_the_tree_is_counted_below_one_node(clock: FakeClo
     assert pytest.approx(0.03) == duration["sum"]
     assert recorder.MAX_DEPTH + 1 == len(calls)
     assert [str(300 - recorder.MAX_DEPTH)] == [point["asInt"] for point in overflow]
+    assert ["otel_perf.overflow;descend"] == [point["attributes"]["path"] for point in overflow]
     for name in ("otel_perf.profile.self_time", "otel_perf.profile.time"):
         for point in points(found, name):
             assert 0 <= point["asDouble"] <= 0.0301, point
@@ -489,6 +490,31 @@ def test_names_beyond_the_limit_share_one_series_and_lose_no_call() -> None:
         assert ["500"] == [point[field] for point in overflow]
         assert recorder.MAX_SITES + 500 == sum(int(point[field]) for point in all_points)
     assert recorder.MAX_SITES == len(recorder.sites)
+
+
+def test_thresholds_hold_beyond_the_limit_of_names(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
+    """Many functions share one node there; none may take the fast exit that is right for another."""
+    monkeypatch.setattr(recorder, "MAX_SITES", 0)
+    monkeypatch.setattr(recorder.state, "recording", True)
+    monkeypatch.setattr(recorder, "finished", [])
+    logged: list[str] = []
+    monkeypatch.setattr(recorder.state, "on_timed", lambda site, *_: logged.append(site.name))
+    sites = [
+        recorder.site_for("usual", "usual", "function"),
+        recorder.site_for("every", "every", "function", threshold=0.0),
+        recorder.site_for("slow", "slow", "function", slow=3e-7),
+        recorder.site_for("late", "late", "function", threshold=6e-7),
+    ]
+    functions = [taking(clock, site) for site in sites]
+    for _ in range(20):
+        for function in functions:
+            for duration in (2e-7, 5e-7, 7e-7):
+                clock.time = 0.0
+                function(duration)
+
+    names = [finished[0].name for finished in recorder.finished]
+    assert {"every": 60, "slow": 40, "late": 20} == {name: names.count(name) for name in set(names)}
+    assert ["slow"] * 40 == logged
 
 
 def test_call_paths_beyond_the_limit_share_one_node_a_function(monkeypatch: pytest.MonkeyPatch) -> None:

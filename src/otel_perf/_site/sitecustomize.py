@@ -17,10 +17,10 @@ folder = os.path.dirname(os.path.abspath(__file__))
 
 
 def leave():
-    """Take this folder out of sys.path, and this module out of sys.modules."""
+    """Take this folder out of sys.path, and this module out of sys.modules; return the module."""
     sys.path[:] = [entry for entry in sys.path if entry == "" or os.path.abspath(entry) != folder]
     sys.path_importer_cache.pop(folder, None)
-    sys.modules.pop("sitecustomize", None)
+    return sys.modules.pop("sitecustomize", None)
 
 
 def load():
@@ -110,7 +110,7 @@ def forked():
 
 
 booted = False
-leave()
+this = leave()  # held, because Python 2 empties a module that nobody holds
 found = begin()
 try:
     # If there is none, the ImportError goes through us to site.py, which forgives it, and sys.modules stays clean.

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 SAMPLED = 257  # trace flag "sampled", and "it is known whether the parent is remote" (it is not)
 SAMPLED_REMOTE = 769  # the same with a remote parent
-# Beyond some 128 KiB each copy of a line is fresh memory, whose first use costs as much as the encoding.
-SPANS_A_LINE = 200
+# Near 128 KiB each copy of a line is fresh memory from the system, whose first use costs as much as the encoding.
+SPANS_A_LINE = 100
 MAX_LINE = 2**20  # bytes; the collector's file reader cuts what is longer (max_log_size)
 
 _KINDS = {"INTERNAL": 1, "SERVER": 2, "CLIENT": 3, "PRODUCER": 4, "CONSUMER": 5}

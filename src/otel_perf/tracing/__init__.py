@@ -8,6 +8,7 @@ back to stock behaviour; ``status`` says how that went.
 
 from __future__ import annotations
 
+import os
 import sys
 
 from otel_perf import imports
@@ -29,6 +30,7 @@ flush: Callable[[], None]  # set by install()
 end_start: Callable[[], None]
 
 _settings: Settings | None = None
+_joined = False
 _waiting: list[Any] = []
 _wait_until = 0.0
 
@@ -44,6 +46,8 @@ def install(settings: Settings, on_flush: Callable[[], None], on_exit: Callable[
     global _settings, flush, end_start, _wait_until
     _settings, flush, end_start, _wait_until = settings, on_flush, on_exit, now() + WAIT
     imports.watched[TRIGGER] = join_late
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_waiting.clear)  # they are the parent's
     join_late()
 
 
@@ -69,7 +73,7 @@ def share(records: list[Any], start_lasts: bool) -> None:
 def join_late() -> None:
     """Join the API if it is loaded by now: the worker asks too, for where imports are not watched."""
     module = sys.modules.get(TRIGGER)
-    if status or module is None or _settings is None:
+    if _joined or module is None or _settings is None:
         return
     if not getattr(getattr(module, "__spec__", None), "_initializing", False):
         join(_settings)
@@ -77,15 +81,15 @@ def join_late() -> None:
 
 def join(settings: Settings) -> None:
     """Install every part that is switched on; the API is loaded."""
-    if status:
-        return
+    global _joined
+    _joined = True
     for name, wanted in (
         ("context", settings.context),
         ("tracer", settings.tracer),
         ("provider", settings.provider),
     ):
-        status[name] = "off"
         if not wanted:
+            status[name] = "off"
             continue
         try:
             from . import limits

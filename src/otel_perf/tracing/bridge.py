@@ -37,7 +37,7 @@ from otel_perf.recorder import (
     state_of,
 )
 
-from .limits import COUNTS, bounded, exception_fields, nanoseconds, put, put_one, status_of, text
+from .limits import COUNTS, Attributes, bounded, exception_fields, nanoseconds, put, put_all, status_of, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,20 +131,20 @@ class LazySpan(Span):
         if span is None or span is not self.frame[SPAN]:
             return None
         if span.extra is None:
-            span.extra = bounded("span")
+            span.extra = Attributes()
         return span
 
     def set_attribute(self, key: str, value: Any) -> None:
         """Set one attribute."""
         span = self._state()
         if span is not None:
-            put_one(span.extra, key, value)
+            put(span.extra, "span", key, value)
 
     def set_attributes(self, attributes: Any) -> None:
         """Set attributes."""
         span = self._state()
         if span is not None:
-            put(span.extra, attributes)
+            put_all(span.extra, "span", attributes)
 
     def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
         """Add an event."""
@@ -170,7 +170,7 @@ class LazySpan(Span):
         """Add the event of an exception."""
         if self.is_recording():
             fields = bounded("event", exception_fields(exception, escaped))
-            put(fields, attributes)
+            put_all(fields, "event", attributes)
             self.add_event("exception", fields, timestamp)
 
     def set_status(self, status: Any, description: str | None = None) -> None:
@@ -213,11 +213,12 @@ class RuntimeContext(_RuntimeContext):
                 path = current.frame
             elif current is not None:
                 answer = current.get_span_context()  # type: ignore[attr-defined]
-                if answer.is_valid:
+                if isinstance(answer, SpanContext) and answer.is_valid:
                     span.trace = trace_for(answer)
                     span.span_id = answer.span_id
                     span.remote = answer.is_remote
-                    span.depth = getattr(current, "depth", 0)
+                    if getattr(current, "is_light", False) is True:
+                        span.depth = current.depth  # type: ignore[attr-defined]
             elif below is ROOT or (below[SPAN] is not None and below[SPAN].alias is NOBODY):
                 span.alias = NOBODY
         except Exception:  # noqa: BLE001  # stock keeps whatever it is given

@@ -11,7 +11,6 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import opentelemetry.trace as api
-from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from opentelemetry.trace import Span as ApiSpan
 from opentelemetry.trace import Tracer as ApiTracer
@@ -20,7 +19,7 @@ from otel_perf.clock import now, unix_ns, wall_ns
 from otel_perf.recorder import SPAN, Trace, cover, emit, new_span_id, new_trace_id, state
 
 from .bridge import SAMPLED, LazySpan, remember, trace_for
-from .limits import COUNTS, bounded, exception_fields, nanoseconds, put, put_one, status_of, text
+from .limits import COUNTS, Attributes, bounded, exception_fields, nanoseconds, put, put_all, status_of, text
 
 try:
     from opentelemetry.util._decorator import _agnosticcontextmanager as contextmanager
@@ -29,9 +28,12 @@ except ImportError:  # before 1.22
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
     from typing import Any
+
+
+UNSET = Status(StatusCode.UNSET)
 
 
 class Event:
@@ -74,12 +76,12 @@ class LightSpan(ApiSpan):
         self.depth = depth
         self.kind = kind
         self.instrumentation_scope = self.instrumentation_info = scope
-        self.attributes: Mapping[str, Any] = {}
+        self.attributes = Attributes()
         self.events: list[Event] = []
         self.links: list[Any] = []
         self.dropped_events = 0
         self.dropped_links = 0
-        self.status = Status(StatusCode.UNSET)
+        self.status = UNSET
         self.end_time: int | None = None
         self._trace = trace
         self._inside = inside
@@ -91,7 +93,7 @@ class LightSpan(ApiSpan):
     @property
     def dropped_attributes(self) -> int:
         """Number of attributes over the limit."""
-        return getattr(self.attributes, "dropped", 0)
+        return self.attributes.dropped
 
     def get_span_context(self) -> SpanContext:
         """Return the span's ids."""
@@ -104,17 +106,12 @@ class LightSpan(ApiSpan):
     def set_attributes(self, attributes: Any) -> None:
         """Set attributes."""
         if self.end_time is None:
-            put(self._bounded(), attributes)
+            put_all(self.attributes, "span", attributes)
 
     def set_attribute(self, key: str, value: Any) -> None:
         """Set one attribute."""
         if self.end_time is None:
-            put_one(self._bounded(), key, value)
-
-    def _bounded(self) -> BoundedAttributes:
-        if not isinstance(self.attributes, BoundedAttributes):
-            self.attributes = bounded("span")
-        return self.attributes
+            put(self.attributes, "span", key, value)
 
     def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
         """Add an event; over the limit the oldest goes."""
@@ -132,7 +129,7 @@ class LightSpan(ApiSpan):
         kept = bounded("link", attributes)
         if not context.is_valid and not context.trace_state and not kept:
             return
-        self.links.append(api.Link(context, kept))
+        self.links.append(api.Link(context, kept))  # type: ignore[arg-type]  # a dict of what the API has cleaned
         if len(self.links) > COUNTS["links"]:
             del self.links[0]
             self.dropped_links += 1
@@ -157,7 +154,7 @@ class LightSpan(ApiSpan):
         """Add the event of an exception."""
         if self.end_time is None:
             fields = bounded("event", exception_fields(exception, escaped))
-            put(fields, attributes)
+            put_all(fields, "event", attributes)
             self.add_event("exception", fields, timestamp)
 
     def end(self, end_time: int | None = None) -> None:
@@ -210,9 +207,9 @@ class LightTracer(ApiTracer):
     ) -> ApiSpan:
         """Start a span below the current one of *context*."""
         current = api.get_current_span(context)
-        parent: SpanContext | None = current.get_span_context()
+        parent: Any = current.get_span_context()
         inside = None
-        if parent is None or not parent.is_valid:
+        if not isinstance(parent, SpanContext) or not parent.is_valid:
             parent, depth = None, 0
             trace_id = new_trace_id()
             trace = Trace(trace_id, state.on_root(trace_id, name))

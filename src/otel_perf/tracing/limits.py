@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 COUNTS: dict[str, int] = {"span": 128, "event": 128, "link": 128, "events": 128, "links": 128}
 LENGTHS: dict[str, int | None] = {"span": None, "event": None, "link": None}  # characters of a value
+_PLAIN = frozenset((str, bool, int, float))  # types that need no cleaning
 
 
 def configure(settings: Settings) -> None:
@@ -36,30 +37,68 @@ def configure(settings: Settings) -> None:
     COUNTS["links"] = settings.span_link_count_limit
 
 
-def bounded(kind: str, attributes: Any = None) -> BoundedAttributes:
+class Attributes(dict[str, object]):
+    """Attributes within their limits; a dict, because a signal handler may read it in the middle of a change.
+
+    Attributes:
+        dropped: number of those that were over the limit or could not be taken.
+    """
+
+    __slots__ = ("dropped",)
+
+    def __init__(self) -> None:
+        self.dropped = 0
+
+
+def bounded(kind: str, attributes: Any = None) -> Attributes:
     """Return the *attributes* of a ``span``, ``event`` or ``link`` within its limits."""
-    into = BoundedAttributes(COUNTS[kind], None, immutable=False, max_value_len=LENGTHS[kind])
-    put(into, attributes)
+    into = Attributes()
+    put_all(into, kind, attributes)
     return into
 
 
-def put(into: BoundedAttributes, attributes: Any) -> None:
+def put_all(into: Attributes, kind: str, attributes: Any) -> None:
     """Add *attributes*; one that cannot be taken costs itself only."""
+    if attributes is None:
+        return
     try:
-        pairs = list(attributes.items()) if attributes is not None else ()
+        pairs = list(attributes.items())
     except Exception:  # noqa: BLE001  # no mapping
         state.dropped += 1
         return
     for key, value in pairs:
-        put_one(into, key, value)
+        put(into, kind, key, value)
 
 
-def put_one(into: BoundedAttributes, key: Any, value: Any) -> None:
-    """Add one attribute, or count it as dropped."""
+def put(into: Attributes, kind: str, key: Any, value: Any) -> None:
+    """Add one attribute, as the SDK's span does: over the limit the oldest goes, what is set again comes last."""
     try:
+        length = LENGTHS[kind]
+        if type(value) not in _PLAIN or type(key) is not str or not key or (length is not None and type(value) is str):
+            cleaned = BoundedAttributes(None, None, immutable=False, max_value_len=length)
+            cleaned[key] = value
+            into.dropped += cleaned.dropped
+            if key not in cleaned:
+                return
+            value = cleaned[key]
+        into.pop(key, None)
+        limit = COUNTS[kind]
+        while len(into) >= limit:
+            into.dropped += 1
+            if not limit:
+                return
+            del into[next(iter(into))]
         into[key] = value
     except Exception:  # noqa: BLE001  # the application's __str__ or __len__ may do anything
         into.dropped += 1
+
+
+def text(given: Any) -> str:
+    """Return a name *given* by the application."""
+    try:
+        return given if type(given) is str else str(given)
+    except Exception:  # noqa: BLE001  # its __str__ may do anything
+        return f"<{type(given).__name__}>"
 
 
 def status_of(before: int, status: Any, description: Any) -> Status | None:
@@ -69,14 +108,6 @@ def status_of(before: int, status: Any, description: Any) -> Status | None:
     if before == StatusCode.OK.value or not isinstance(status, Status) or status.status_code is StatusCode.UNSET:
         return None
     return status
-
-
-def text(given: Any) -> str:
-    """Return a name *given* by the application."""
-    try:
-        return given if type(given) is str else str(given)
-    except Exception:  # noqa: BLE001  # its __str__ may do anything
-        return f"<{type(given).__name__}>"
 
 
 def nanoseconds(given: Any, otherwise: int) -> int:

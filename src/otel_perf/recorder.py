@@ -145,7 +145,7 @@ class SpanState:
         intervals: the latest of these, ascending and disjoint, that a longer child may still overlap.
         link: trace and span id of the span that this one continues.
         context: what tracing/bridge.py answers for this frame, as long as it is open, and
-        lazy: the span in it; its attribute ``frame`` leads to whatever has ids once this frame has ended.
+        lazy: the span in it; its attribute ``frame`` is the stand_in() once this frame has ended.
         foreign: this is the state of a foreign frame, or of a start that is over.
         alias: the ``lazy`` of the frame of ours that a foreign context was derived from.
         token: number of the variable's token, of a foreign frame.
@@ -397,6 +397,18 @@ def live(frame: Frame) -> Frame:
             frame[PARENT] = around(frame[PARENT])
             break
         if span is not None and span.trace is not None:
+            frame[PARENT] = attached(frame[PARENT])
+            break
+        frame = frame[PARENT]
+    return frame
+
+
+def attached(frame: Frame) -> Frame:
+    """Step over ended frames of ours; stop at an open one, or at a context that was attached, be it detached since."""
+    while frame[CHILDREN] is CLOSED:
+        span = frame[SPAN]
+        if span is not None and span.foreign:
+            frame[PARENT] = around(frame[PARENT])
             break
         frame = frame[PARENT]
     return frame
@@ -685,21 +697,20 @@ def close(frame: Frame) -> None:
     if span is not None and span.foreign:
         frame[PARENT] = around(parent)
         return
-    if span is None or span.trace is None:
-        parent = live(parent)
-    else:
-        while parent[CHILDREN] is CLOSED and not (parent[SPAN] is not None and parent[SPAN].foreign):
-            parent = parent[PARENT]
-    frame[PARENT] = parent
+    frame[PARENT] = live(parent) if span is None or span.trace is None else attached(parent)
     if span is not None and span.lazy is not None:
-        if span.trace is not None:
-            stand_in: Frame = [CLOSED, around(parent), NEVER, frame[START], frame[NODE], span]
-        else:
-            above = parent[SPAN]
-            stand_in = parent if above is None or above.alias is None else above.alias.frame
         span.lazy.open = False
-        span.lazy.frame = stand_in
+        span.lazy.frame = stand_in(frame)
         span.lazy = span.context = None
+
+
+def stand_in(frame: Frame) -> Frame:
+    """Return what has the ids for the ended *frame*, and leads to nothing else that has ended."""
+    span, parent = frame[SPAN], frame[PARENT]
+    if span is not None and span.trace is not None:
+        return [CLOSED, around(parent), NEVER, frame[START], frame[NODE], span]
+    above = parent[SPAN]
+    return parent if above is None or above.alias is None else above.alias.frame  # type: ignore[no-any-return]
 
 
 def state_of(frame: Frame) -> SpanState | None:

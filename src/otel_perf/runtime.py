@@ -467,7 +467,9 @@ def init(
         with _starting:
             _begin({key: item for key, item in given.items() if item is not None}, booting=False)
     except Exception as error:
-        if strict:
+        from .errors import ConfigError
+
+        if strict or isinstance(error, ConfigError):
             raise
         say(f"init() failed, nothing is recorded: {type(error).__name__}: {error}")
 
@@ -487,6 +489,10 @@ def _begin(given: dict[str, Any], booting: bool) -> None:
     settings = config.load(given)
     if settings.disabled:
         return
+    on_root, on_parent, complaints = sampling.decisions(settings)
+    settings.complaints.extend(complaints)
+    _refuse(settings)
+    recorder.state.on_root, recorder.state.on_parent = on_root, on_parent
     memory = _resident()
     runtime = _runtime = Runtime(settings, begun)
     runtime.booted = booting
@@ -531,11 +537,20 @@ def _begin_again(runtime: Runtime, given: dict[str, Any]) -> None:
     _report_complaints(runtime)
 
 
-def _report_complaints(runtime: Runtime) -> None:
-    if runtime.settings.complaints and runtime.settings.strict:
+def _refuse(settings: Settings) -> None:
+    """Raise what is wrong with the settings, where the application wants to be told so.
+
+    Raises:
+        ConfigError: strict, and a value could not be taken.
+    """
+    if settings.strict and settings.complaints:
         from .errors import ConfigError
 
-        raise ConfigError("; ".join(runtime.settings.complaints))
+        raise ConfigError("; ".join(settings.complaints))
+
+
+def _report_complaints(runtime: Runtime) -> None:
+    _refuse(runtime.settings)
     for text in runtime.settings.complaints:
         runtime.complain(text, text)
 

@@ -370,7 +370,7 @@ def process_creation() -> tuple[float, str]:
     pid, _, at = os.environ.get(STARTED, "").partition(":")
     os.environ[STARTED] = me + ":"  # for what takes this process's place: its creation is not that of the process
     moment = now()
-    noted = moment - int(at) / 1e9 if at.isdecimal() else -1.0
+    noted = moment - int(at) / 1e9 if at.isdecimal() and len(at) < 20 else -1.0
     if pid == me:
         return (moment - noted, "exec") if 0.0 <= noted < 3600.0 else (moment, "interpreter")
     for _ in range(3):

@@ -226,6 +226,21 @@ def test_raw_spans_keep_the_scope_of_their_tracer(run):
     assert {"app"} == {span["scope"]["name"] for span in spans if span["name"].endswith(".raw")}
 
 
+@pytest.mark.parametrize("sdk", [[], ["sdk"]], ids=["light", "sdk"])
+def test_random_programs_nest_as_a_plain_context_variable_says(run_python, spans_of, assert_whole_tree, tmp_path, sdk):
+    result = run_python([PROGRAM.with_name("random_nesting.py"), "1", "300", *sdk])
+    assert (0, "") == (result.returncode, result.stderr)
+    expected, wrong_baggage, still_open = json.loads(result.stdout)
+    spans = spans_of(tmp_path)
+    names = {span["span_id"]: span["name"] for span in spans}
+    found = {s["name"]: names.get(s["parent_id"], s["parent_id"]) for s in spans if s["name"][0].isdigit()}
+
+    assert_whole_tree(spans)
+    assert expected == found
+    assert ([], 0) == (wrong_baggage, still_open)
+    assert len(expected) > 5000
+
+
 # --- what is kept of the past -----------------------------------------------------------------------------
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import abc
 import asyncio
 import contextlib
+import contextvars
 import copy
 import functools
+import importlib
 import inspect
 import pickle
 import types
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import otel_perf as perf
-from otel_perf import recorder
+from otel_perf import imports, recorder
 from otel_perf.recorder import CURRENT, N_PATH, NODE, Site
 
 if TYPE_CHECKING:
@@ -543,3 +545,57 @@ def test_a_fixture_made_below_the_decorator_is_refused_with_the_right_order() ->
 def test_a_with_block_without_a_name_is_refused() -> None:
     with pytest.raises(TypeError, match=r"^perf\.profile: a with-block needs a name: with perf\.profile\('load'\):$"):
         perf.profile().__enter__()
+
+
+# --- with-blocks in contexts ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("set_before", [False, True])
+@pytest.mark.parametrize("how", ["with-block", "generator", "import", "failing"])
+def test_the_context_is_left_as_it_was_found(how: str, set_before: bool) -> None:
+    """Where the variable was not set it is not set afterwards: calls in such a context are faster."""
+    block, items = perf.profile("block"), perf.profile(generator)
+
+    def use() -> None:
+        with block, perf.profile("inner"):
+            assert "inner" == CURRENT.get()[NODE][N_PATH].site.name
+        if how == "generator":
+            assert [1] == list(items(1))
+            iterator = items(1)
+            next(iterator)
+            iterator.close()
+        elif how == "import":
+            with pytest.raises(ImportError):
+                importlib.import_module("no_such_module_anywhere")
+        elif how == "failing":
+            with pytest.raises(ValueError, match="no"), block:
+                raise ValueError("no")
+
+    def check() -> None:
+        if set_before:
+            CURRENT.set(recorder.ROOT)
+        installed = how == "import" and imports.install()
+        try:
+            for _ in range(20):
+                use()
+        finally:
+            if installed:
+                imports.uninstall()
+
+        assert recorder.ROOT is CURRENT.get()
+        assert set_before == (CURRENT in contextvars.copy_context())
+        assert {} == recorder._tokens
+
+    contextvars.Context().run(check)
+
+
+def test_a_with_block_left_in_a_copy_of_its_context_is_left_there() -> None:
+    """Frameworks run set-up and tear-down in copies of one context."""
+    for _ in range(10):
+        block, first = perf.profile("block"), contextvars.Context()
+        first.run(block.__enter__)
+        copy = first.copy()
+        copy.run(block.__exit__, None, None, None)
+
+        assert recorder.ROOT is copy.run(CURRENT.get)
+        assert {} == recorder._tokens

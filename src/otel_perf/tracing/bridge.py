@@ -33,6 +33,7 @@ from otel_perf.recorder import (
     leave_behind,
     live,
     name_of,
+    stand_in,
     state,
     state_of,
 )
@@ -86,7 +87,7 @@ class LazySpan(Span):
     """A frame of ours as the OpenTelemetry API sees it.
 
     Attributes:
-        frame: the frame; once it has ended, whatever stands for it: see recorder.close().
+        frame: the frame, or what stands for it once it has ended.
         open: the frame has not ended.
     """
 
@@ -258,7 +259,7 @@ class RuntimeContext(_RuntimeContext):
         context = Context({**base, _SPAN_KEY: lazy})
         keeper = state_of(frame)
         if keeper is None:
-            lazy.open = False
+            lazy.open, lazy.frame = False, stand_in(frame)
         else:
             keeper.lazy, keeper.context = lazy, context
         return context

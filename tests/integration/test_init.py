@@ -1,0 +1,158 @@
+"""init(): what it refuses, where it speaks, and that it is safe to call wherever a program may."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from otel_perf import errors
+
+
+def test_strict_raises_before_anything_has_begun_and_a_corrected_call_counts(run_python, spans_of, tmp_path):
+    program = """
+    import otel_perf as perf
+    try:
+        perf.init(phases=["A", "A"], strict=True)
+    except ValueError as error:
+        print(type(error).__name__)
+    perf.init(service="corrected", phases=["A", "B"], strict=True)
+    """
+
+    result = run_python(program)
+
+    assert (errors.ConfigError.__name__ + "\n", "") == (result.stdout, result.stderr)
+    assert {"corrected"} == {span["resource"]["service.name"] for span in spans_of(tmp_path)}
+
+
+def test_strict_may_come_from_the_environment(run_python):
+    result = run_python(
+        "import otel_perf; otel_perf.init()", env={"OTEL_PERF_STRICT": "1", "OTEL_PERF_KEEP_RUNS": "many"}
+    )
+
+    assert 1 == result.returncode
+    assert "ConfigError: OTEL_PERF_KEEP_RUNS" in result.stderr
+
+
+def test_without_strict_a_bad_setting_is_one_line_and_the_default(run_python, spans_of, tmp_path):
+    result = run_python("import otel_perf; otel_perf.init()", env={"OTEL_PERF_KEEP_RUNS": "many"})
+
+    assert (0, 1) == (result.returncode, len(result.stderr.splitlines()))
+    assert "startup" in {span["name"] for span in spans_of(tmp_path)}
+
+
+@pytest.mark.parametrize("stream", ["None", "open(os.devnull)"])
+def test_a_stderr_that_takes_nothing_harms_nobody(run_python, stream):
+    program = f"""
+    import os, sys
+    sys.stderr = {stream}
+    import otel_perf as perf
+    perf.init(phases=7)
+    perf.init(phases=["other"])
+    print("done")
+    """
+
+    assert (0, "done\n") == (lambda r: (r.returncode, r.stdout))(run_python(program))
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="the interpreter's defect is mended in 3.12")
+def test_a_finaliser_that_is_profiled_does_not_crash_the_interpreter(run_python):
+    program = """
+    import otel_perf as perf
+    perf.init()
+
+    class Connection:
+        def __init__(self):
+            self.me = self
+        @perf.profile
+        def close(self):
+            pass
+        def __del__(self):
+            self.close()
+
+    @perf.profile
+    def request():
+        Connection()
+
+    for _ in range(100_000):
+        request()
+    print("done")
+    """
+
+    result = run_python(program)
+
+    assert (0, "done\n") == (result.returncode, result.stdout)
+
+
+def test_an_error_that_escapes_an_exit_leaves_no_dead_call_current(run_python, spans_of, assert_whole_tree, tmp_path):
+    program = """
+    import otel_perf as perf
+    perf.init()
+    perf.ready()
+
+    @perf.profile("deep", span_threshold=0)
+    def deep():
+        deep()
+
+    for _ in range(5):
+        try:
+            deep()
+        except RecursionError:
+            pass
+    with perf.profile("after", span_threshold=0):
+        pass
+    """
+
+    run_python(program)
+
+    spans = spans_of(tmp_path)
+    assert_whole_tree(spans)
+    assert [None] == [span["parent_id"] for span in spans if span["name"] == "after"]
+
+
+def test_a_handler_set_after_ours_that_calls_ours_decides_how_the_process_ends(run_python):
+    program = """
+    import os, signal, sys
+    import otel_perf as perf
+    perf.init()
+    old = signal.getsignal(signal.SIGTERM)
+    def mine(number, frame):
+        if callable(old):
+            old(number, frame)
+        print("saved")
+        sys.exit(5)
+    signal.signal(signal.SIGTERM, mine)
+    os.kill(os.getpid(), signal.SIGTERM)
+    """
+
+    result = run_python(program)
+
+    assert (5, "saved\n") == (result.returncode, result.stdout)
+
+
+def test_slow_processors_of_the_application_do_not_hold_our_files_back(run_python):
+    program = """
+    import glob, time
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+
+    class Slow(SpanExporter):
+        def export(self, spans):
+            time.sleep(0.02)
+            return SpanExportResult.SUCCESS
+
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(Slow()))
+    trace.set_tracer_provider(provider)
+    import otel_perf as perf
+    perf.init()
+    time.sleep(0.5)
+    for _ in range(100):
+        with perf.profile("needle", span_threshold=0):
+            pass
+    time.sleep(1.0)
+    print(sum(open(f).read().count('"name":"needle"') for f in glob.glob(".otel-perf/*/*/traces.jsonl")))
+    """
+
+    assert "100\n" == run_python(program).stdout

@@ -18,10 +18,13 @@ def recording(monkeypatch):
     monkeypatch.setattr(recorder.state, "recording", True)
     monkeypatch.setattr(recorder.state, "startup", None)
     recorder.finished.clear()
+    before = CURRENT.set(ROOT)
     yield
+    current = CURRENT.get()
+    CURRENT.reset(before)  # not set again, if it was not
     recorder.finished.clear()
     assert {} == recorder.open_spans, "every id that was given belongs to a span that has ended"
-    assert CURRENT.get() is ROOT
+    assert current is ROOT
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ COMMANDS = {
     "demo": "run the sample application and show its startup report",
     "run": "run any Python program, unchanged, and record it",
     "report": "show what a run recorded",
+    "replay": "send recorded runs to an OpenTelemetry endpoint",
 }
 
 HELP = """usage: otel-perf COMMAND [...]

@@ -1,0 +1,166 @@
+"""Lines of the run folder sent as they are, as OTLP/HTTP JSON, with nothing but the standard library.
+
+For the protocol ``http/json``, and for the rest of a process that ends before the exporters are loaded: no thread, no
+import that starts one, and every wait has a limit.
+
+Imports only: outcome; http.client, ssl and zlib inside the functions that need them.
+"""
+
+from __future__ import annotations
+
+import os
+from time import monotonic
+
+from .outcome import BODY, Outcome, of_status, why
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from otel_perf.export.endpoint import Target
+    from otel_perf.export.json_values import Skipped
+
+HEADS = {
+    "traces": b'{"resourceSpans":[',
+    "metrics": b'{"resourceMetrics":[',
+    "logs": b'{"resourceLogs":[',
+}
+TAIL = b"]}"
+_COUNTED = {"traces": b'"endTimeUnixNano":', "metrics": b'"timeUnixNano":', "logs": b'"body":'}
+_REJECTED = {"traces": "rejectedSpans", "metrics": "rejectedDataPoints", "logs": "rejectedLogRecords"}
+
+
+class JsonExporter:
+    """One signal's connection to an OTLP/HTTP receiver that takes JSON."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self._connection: Any = None
+
+    def send(self, lines: list[bytes], deadline: float) -> Outcome:
+        """Send *lines*, each as groups() gives it, in one request.
+
+        Args:
+            lines: contents of the list that is the request's only field.
+            deadline: monotonic seconds.
+        """
+        target = self.target
+        if _is_proxied(target.url):
+            return Outcome("later", "goes through a proxy, which only the exporters can use")
+        body = HEADS[target.signal] + b",".join(lines) + TAIL
+        headers = {"Content-Type": "application/json", "User-Agent": "otel-perf", **target.headers}
+        if target.compression:
+            body = _gzip(body)
+            headers["Content-Encoding"] = "gzip"
+        fresh = self._connection is None
+        try:
+            return self._request(body, headers, deadline)
+        except Exception as error:  # noqa: BLE001  # whatever went wrong, the records stay
+            self.close()
+            if fresh or monotonic() >= deadline:
+                return Outcome("later", why(error))
+        try:
+            return self._request(body, headers, deadline)  # the kept connection had been closed
+        except Exception as error:  # noqa: BLE001
+            self.close()
+            return Outcome("later", why(error))
+
+    def _request(self, body: bytes, headers: dict[str, str], deadline: float) -> Outcome:
+        if self._connection is None:
+            self._connection = _connect(self.target, _left(deadline))
+        connection = self._connection
+        if connection.sock is not None:
+            connection.sock.settimeout(_left(deadline))
+        connection.request("POST", _path(self.target.url), body, headers)
+        connection.sock.settimeout(_left(deadline))
+        answer = connection.getresponse()
+        text = answer.read(BODY)
+        if not answer.isclosed():
+            self.close()
+        failed = of_status(answer.status, answer.reason, answer.headers)
+        return _partial(self.target.signal, text) if failed is None else failed
+
+    def close(self) -> None:
+        """Close the connection; a later request opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+def groups(signal: str, line: bytes, skipped: Skipped) -> bytes:
+    """Return the content of the list that *line* is, for one request with others; empty if it is damaged."""
+    head = HEADS[signal]
+    line = line.rstrip()
+    if line.startswith(head) and line.endswith(TAIL) and line.count(head) == 1:
+        return line[len(head) : -len(TAIL)]
+    from json import dumps
+
+    from otel_perf.export.decode import parse_line
+
+    data = parse_line(line + b"\n", skipped)
+    found = data.get(head[2:-3].decode()) if data else None
+    return dumps(found, separators=(",", ":")).encode()[1:-1] if isinstance(found, list) else b""
+
+
+def count(signal: str, text: bytes) -> int:
+    """Return how many records *text* holds."""
+    return text.count(_COUNTED[signal])
+
+
+def _left(deadline: float) -> float:
+    """Return the seconds left.
+
+    Raises: TimeoutError: there are none.
+    """
+    left = deadline - monotonic()
+    if left <= 0.0:
+        raise TimeoutError("no time left")
+    return left
+
+
+def _connect(target: Target, timeout: float) -> Any:
+    from http.client import HTTPConnection, HTTPSConnection
+
+    scheme, _, rest = target.url.partition("://")
+    host = rest.partition("/")[0].rpartition("@")[2]
+    if scheme == "http":
+        return HTTPConnection(host, timeout=timeout)
+    import ssl
+
+    context = ssl.create_default_context(cafile=target.certificate or None)
+    if target.client_certificate:
+        context.load_cert_chain(target.client_certificate, target.client_key or None)
+    return HTTPSConnection(host, timeout=timeout, context=context)
+
+
+def _path(url: str) -> str:
+    return "/" + url.partition("://")[2].partition("/")[2]
+
+
+def _gzip(body: bytes) -> bytes:
+    import zlib
+
+    packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: with gzip's header and trailer
+    return packer.compress(body) + packer.flush()
+
+
+def _is_proxied(url: str) -> bool:
+    """Say whether the environment names a proxy for *url*."""
+    scheme = url.partition("://")[0]
+    if not any(
+        os.environ.get(name) for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY", "all_proxy", "ALL_PROXY")
+    ):
+        return False
+    from urllib.request import proxy_bypass
+
+    return not proxy_bypass(url.partition("://")[2].partition("/")[0].rpartition("@")[2])
+
+
+def _partial(signal: str, text: bytes) -> Outcome:
+    from json import loads
+
+    try:
+        found = loads(text.decode()).get("partialSuccess") or {}
+        return Outcome("sent", str(found.get("errorMessage", "")), rejected=int(found.get(_REJECTED[signal], 0)))
+    except (ValueError, AttributeError, TypeError, RecursionError):  # some receivers answer with text
+        return Outcome("sent")

@@ -1,0 +1,226 @@
+"""How far each file of a process's folder was sent: ``sent.json``, and who sends it: ``sent.lock``.
+
+Imports only: os, json. A position is a line's offset and the number of its records that are delivered; it is kept
+beside the files and replaced by rename, so that a crash repeats at most the request that was under way.
+"""
+
+from __future__ import annotations
+
+import os
+
+from otel_perf.export.decode import CHUNK, MAX_LINE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+SENT = "sent.json"
+LOCK = "sent.lock"
+FILES = {"traces": "traces.jsonl", "metrics": "metrics.jsonl", "logs": "logs.jsonl"}
+FORMAT = 1  # {"version": 1, "files": {"traces.jsonl": {"offset": bytes, "records": n, "sent": n, "refused": n}}}
+
+_FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+
+
+class Position:
+    """How far one file was sent.
+
+    Attributes:
+        offset: where the first line begins that is not wholly delivered.
+        records: how many records of that line are delivered.
+        sent: records that the receiver took, in all.
+        refused: records that it did not want.
+    """
+
+    __slots__ = ("offset", "records", "refused", "sent")
+
+    def __init__(self, offset: int = 0, records: int = 0, sent: int = 0, refused: int = 0) -> None:
+        self.offset = offset
+        self.records = records
+        self.sent = sent
+        self.refused = refused
+
+
+class Folder:
+    """One process's folder, as the follower sees it.
+
+    Attributes:
+        path: the folder.
+        positions: how far each signal was sent.
+        writable: the positions can be kept; else a second run would send everything again.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.positions = _load(path)
+        self.writable = True
+        self._lock = -1
+
+    def file(self, signal: str) -> str:
+        """Return the path of the file of *signal*."""
+        return os.path.join(self.path, FILES[signal])
+
+    def waiting(self, signal: str) -> int:
+        """Return how many bytes are not sent yet."""
+        try:
+            return max(0, os.stat(self.file(signal)).st_size - self.positions[signal].offset)
+        except OSError:
+            return 0
+
+    def claim(self) -> bool:
+        """Take the folder for this process; say whether nobody else has it. A death gives it back."""
+        if self._lock >= 0:
+            return True
+        try:
+            self._lock = os.open(os.path.join(self.path, LOCK), _FLAGS, 0o600)
+        except OSError:
+            return os.path.isdir(self.path)  # a folder that may only be read: nobody can claim it
+        if _lock(self._lock):
+            self.positions = _load(self.path)  # whoever had it may have got on
+            return True
+        self.release()
+        return False
+
+    def release(self) -> None:
+        """Give the folder back."""
+        file, self._lock = self._lock, -1
+        if file >= 0:
+            os.close(file)
+
+    def save(self) -> None:
+        """Keep the positions on disk."""
+        import json
+
+        files = {
+            FILES[signal]: {"offset": at.offset, "records": at.records, "sent": at.sent, "refused": at.refused}
+            for signal, at in self.positions.items()
+        }
+        text = json.dumps({"version": FORMAT, "files": files})
+        unfinished = os.path.join(self.path, f"{SENT}.{os.getpid()}")
+        try:
+            file = os.open(unfinished, _FLAGS | os.O_TRUNC, 0o600)
+            try:
+                os.write(file, text.encode())
+            finally:
+                os.close(file)
+            os.replace(unfinished, os.path.join(self.path, SENT))
+        except OSError:
+            self.writable = False
+
+
+def mark(path: str) -> None:
+    """Note that the records of the folder *path* are to be sent, also by a later process if this one cannot."""
+    if not os.path.lexists(os.path.join(path, SENT)):
+        Folder(path).save()
+
+
+def is_marked(path: str) -> bool:
+    """Say whether the folder *path* is to be sent."""
+    return os.path.lexists(os.path.join(path, SENT))
+
+
+def is_alive(path: str) -> bool:
+    """Say whether the process of the folder *path* may still write; a pid that was given out again counts as alive."""
+    pid = os.path.basename(os.path.abspath(path)).partition("-")[0]
+    if not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def read_lines(path: str, offset: int, size: int, over: bool) -> tuple[list[tuple[bytes, int]], int]:
+    """Return whole lines from *offset* on, at least one if there is one, each with the offset where it ends.
+
+    A line that is too long to load is an empty one. The last line is left alone while it has no end.
+
+    Args:
+        path: the file; one that is absent has no lines.
+        offset: where a line begins.
+        size: bytes to stop after.
+        over: nobody writes any more: take the last line as it is.
+
+    Returns: the lines, and the offset after the last.
+    """
+    found: list[tuple[bytes, int]] = []
+    try:
+        file = open(path, "rb")  # noqa: SIM115  # an absent file is no error
+    except OSError:
+        return found, offset
+    with file:
+        file.seek(offset)
+        at = offset
+        while at - offset < size and (line := file.readline(MAX_LINE + 1)):
+            end = at + len(line)
+            if not line.endswith(b"\n"):
+                if len(line) > MAX_LINE:
+                    while (part := file.readline(CHUNK)) and not part.endswith(b"\n"):
+                        end += len(part)
+                    end += len(part)
+                    if not part and not over:
+                        break
+                    line = b""
+                elif not over:
+                    break
+            found.append((line, end))
+            at = end
+    return found, at
+
+
+def _load(path: str) -> dict[str, Position]:
+    import json
+
+    try:
+        with open(os.path.join(path, SENT), "rb") as file:
+            data = json.loads(file.read(CHUNK))
+    except (OSError, ValueError, RecursionError):
+        data = None
+    files = data.get("files") if isinstance(data, dict) and data.get("version") == FORMAT else None
+    return {signal: _position(files, path, name) for signal, name in FILES.items()}
+
+
+def _position(files: Any, path: str, name: str) -> Position:
+    """Return what is kept for one file; the beginning where that cannot be: twice is better than never."""
+    kept = files.get(name) if isinstance(files, dict) else None
+    if not isinstance(kept, dict):
+        return Position()
+    numbers = [kept.get(key) for key in ("offset", "records", "sent", "refused")]
+    found = [number for number in numbers if type(number) is int and number >= 0]
+    if len(found) < len(numbers):
+        return Position()
+    position = Position(*found)
+    try:
+        size = os.stat(os.path.join(path, name)).st_size
+    except OSError:
+        size = 0
+    return position if position.offset <= size else Position()
+
+
+def _lock(file: int) -> bool:
+    try:
+        import fcntl
+    except ImportError:
+        return _lock_windows(file)
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+def _lock_windows(file: int) -> bool:
+    try:
+        import msvcrt
+
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    except ImportError:
+        return True
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,280 @@
+"""One step at a time: what is new in some processes' folders becomes one request; its success moves the position.
+
+Reading order: Follower.step(), _send(), close(). Nothing here starts a thread; whoever calls step() waits for at most
+one request.
+"""
+
+from __future__ import annotations
+
+from otel_perf import clock
+from otel_perf.export.endpoint import SIGNALS, Endpoints, Target
+from otel_perf.export.json_values import Skipped
+
+from .files import Folder, mark
+from .pace import Pace
+from .stream import Stream
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import ModuleType
+    from typing import Any
+
+    from .outcome import Outcome
+    from .stream import Batch
+
+FIRST_WAIT = 1.0  # seconds after the first failure; doubled by each further one
+LONGEST_WAIT = 32.0
+JITTER = 0.2  # each wait is longer or shorter by up to this part
+SAY_AGAIN = 60.0  # seconds between two lines of one cause
+HOLD = 60.0  # seconds that the spans of a start wait for its root
+NOUNS = {"traces": "span", "metrics": "metric point", "logs": "log record"}
+
+
+class Follower:
+    """Sends what is new in processes' folders.
+
+    Attributes:
+        sent: records that were taken, by signal, as is refused.
+        skipped: what could not be read.
+        failing: the outcome of the last request of a signal, while it is not a success.
+    """
+
+    def __init__(
+        self,
+        folders: Iterable[str],
+        endpoints: Endpoints,
+        clock: ModuleType | Any = clock,
+        *,
+        complain: Callable[[str], object] = lambda text: None,
+        live: bool = True,
+        hold: float = 0.0,
+        pace: Pace | None = None,
+        keep_refused: bool = False,
+    ) -> None:
+        """Follow *folders*.
+
+        Args:
+            folders: processes' folders; those that another process sends are left out.
+            endpoints: where to.
+            clock: what has ``now()``.
+            complain: takes one line that says what is wrong; called at most once a minute for each kind of trouble.
+            live: their processes may still write.
+            hold: seconds that traces wait for the root of the start, see HOLD; 0 where there is none to come.
+            pace: rests between records.
+            keep_refused: what a receiver refuses for good stays unsent too.
+        """
+        self.endpoints = endpoints
+        self.clock = clock
+        self.complain = complain
+        self.pace = pace or Pace(lambda: True)
+        self.keep_refused = keep_refused
+        self.sent = dict.fromkeys(SIGNALS, 0)
+        self.refused = dict.fromkeys(SIGNALS, 0)
+        self.skipped = Skipped()
+        self.failing: dict[str, Outcome] = {}
+        self.folders: list[Folder] = []
+        self._streams: list[Stream] = []
+        self._failures = dict.fromkeys(SIGNALS, 0)
+        self._not_before = dict.fromkeys(SIGNALS, 0.0)
+        self._said: dict[str, tuple[float, int]] = {}
+        self._exporters: dict[str, Any] = {}
+        self._deadline: Any = None
+        for path in folders:
+            self.add(path, live=live, hold=hold)
+
+    def add(self, path: str, *, live: bool = True, hold: float = 0.0) -> bool:
+        """Follow one more folder; say whether it is ours to send."""
+        folder = Folder(path)
+        if not folder.claim():
+            return False
+        self.folders.append(folder)
+        for signal, target in self.endpoints.targets.items():
+            stream = Stream(folder, signal, target.protocol == "http/json", live, self.skipped)
+            if hold and signal == "traces":
+                stream.held_until = self.clock.now() + hold
+            self._streams.append(stream)
+        return True
+
+    def waiting(self) -> int:
+        """Return how many bytes are not sent yet."""
+        return sum(stream.folder.waiting(stream.signal) for stream in self._streams)
+
+    def release_root(self) -> None:
+        """Wait no longer for the root of a start."""
+        for stream in self._streams:
+            stream.held_until = 0.0
+
+    def step(self) -> float:
+        """Make one request, if there is something to send; return the seconds until the next step is due."""
+        now = self.clock.now()
+        wait = LONGEST_WAIT
+        for stream in list(self._streams):
+            due = max(stream.due, self._not_before[stream.signal]) - now
+            if due <= 0.0:
+                if stream.is_held(now):
+                    due = 0.5
+                else:
+                    batch = stream.next_batch(self.pace)
+                    if batch is not None:
+                        self._streams.remove(stream)  # the others are first now
+                        self._streams.append(stream)
+                        self._send(stream, batch)
+                        return 0.0
+                    due = self.endpoints.targets[stream.signal].interval
+                stream.due = now + due
+                if not stream.live:
+                    self._streams.remove(stream)
+                    self._release(stream.folder)
+                    continue
+            wait = min(wait, due)
+        return max(0.0, wait)
+
+    def close(self, limit: float) -> bool:
+        """Send what is left within *limit* seconds and end the exporters; say whether nothing is left."""
+        deadline = self.clock.now() + limit
+        self._limit(limit)
+        self.release_root()
+        whole = True
+        for stream in self._streams:
+            stream.live = False
+            last = self.failing.get(stream.signal)
+            silent = last is not None and last.reason == "no answer in time"
+            whole = not silent and self._drain(stream, deadline) and whole
+        self.end()
+        return whole
+
+    def end(self) -> None:
+        """End the exporters and give the folders back; what is left stays for a later process."""
+        exporters, self._exporters = self._exporters, {}
+        for exporter in exporters.values():
+            exporter.close()
+        for folder in self.folders:
+            folder.release()
+
+    def _drain(self, stream: Stream, deadline: float) -> bool:
+        while True:
+            batch = stream.next_batch(self.pace)
+            if batch is None:
+                return True
+            if self.clock.now() >= deadline or not self._send(stream, batch):
+                return False
+
+    def _send(self, stream: Stream, batch: Batch) -> bool:
+        """Make one request; say whether it is done with, well or badly."""
+        target = self.endpoints.targets[stream.signal]
+        outcome = self._request(target, batch)
+        if outcome.kind == "later" or (outcome.kind == "refused" and self.keep_refused):
+            stream.forget()
+            self._back_off(target, outcome)
+            return False
+        refused = batch.count if outcome.kind == "refused" else min(outcome.rejected, batch.count)
+        stream.delivered(batch, batch.count - refused, refused)
+        self.sent[stream.signal] += batch.count - refused
+        self.refused[stream.signal] += refused
+        self._failures[stream.signal] = 0
+        self.failing.pop(stream.signal, None)
+        if not stream.folder.writable:
+            self._say("position", f"cannot keep in {stream.folder.path} what was sent; it will be sent again")
+        if refused:
+            number = f"{refused} {NOUNS[stream.signal]}{'' if refused == 1 else 's'}"
+            self._say("refused", f"{target.shown} does not take {number}: {outcome.reason or 'partial success'}")
+        return True
+
+    def _request(self, target: Target, batch: Batch) -> Outcome:
+        try:
+            exporter = self._exporter(target)
+        except Exception as error:  # noqa: BLE001  # a wrong certificate, a package that is not there
+            from .outcome import Outcome, why
+
+            return Outcome("later", why(error))
+        if target.protocol == "http/json":
+            from time import monotonic
+
+            limit = self._deadline.cut(target.timeout)
+            outcome: Outcome = exporter.send(batch.records, monotonic() + limit)
+            return outcome
+        outcome = exporter.send(batch.records, self.pace)
+        if outcome.kind == "later" and target.protocol == "grpc":
+            self._exporters.pop(target.signal).close()  # a channel alone would wait up to two minutes to connect again
+        return outcome
+
+    def _exporter(self, target: Target) -> Any:
+        found = self._exporters.get(target.signal)
+        if found is None:
+            if self._deadline is None:
+                self._limit(None)
+            if target.protocol == "http/json" and "otlp" in target.exporters:
+                from .as_json import JsonExporter
+
+                found = JsonExporter(target)
+            else:
+                from .exporters import Exporter
+
+                found = Exporter(target, self._deadline)
+            self._exporters[target.signal] = found
+        return found
+
+    def _limit(self, limit: float | None) -> None:
+        from time import monotonic
+
+        from .outcome import Deadline
+
+        if self._deadline is None:
+            self._deadline = Deadline()
+        self._deadline.at = None if limit is None else monotonic() + limit
+
+    def _back_off(self, target: Target, outcome: Outcome) -> None:
+        from random import uniform
+
+        signal = target.signal
+        self.failing[signal] = outcome
+        self._failures[signal] += 1
+        wait = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(10, self._failures[signal] - 1))
+        wait *= uniform(1.0 - JITTER, 1.0 + JITTER)
+        if outcome.wait is not None:
+            wait = max(outcome.wait, 0.05)
+        self._not_before[signal] = self.clock.now() + wait
+        self._say("later", f"cannot send {signal} to {target.shown}: {outcome.reason}; records wait in the run folder")
+
+    def _say(self, cause: str, text: str) -> None:
+        """Say *text*, or count that it would have been said."""
+        now = self.clock.now()
+        at, count = self._said.get(cause, (float("-inf"), 0))
+        if now - at < SAY_AGAIN:
+            self._said[cause] = at, count + 1
+            return
+        self._said[cause] = now, 0
+        self.complain(f"{text} ({count} more since the last line)" if count else text)
+
+    def _release(self, folder: Folder) -> None:
+        if not any(stream.folder is folder for stream in self._streams):
+            folder.release()
+
+
+def send_rest_as_json(
+    paths: Iterable[str],
+    endpoints: Endpoints,
+    limit: float,
+    complain: Callable[[str], object] = lambda text: None,
+) -> bool:
+    """Send what is left in *paths* unchanged as OTLP/HTTP JSON within *limit* seconds; say whether nothing is left.
+
+    No thread, none of OpenTelemetry. What is for gRPC, and what a receiver refuses as JSON, stays for a later process.
+
+    Args:
+        paths: processes' folders.
+        endpoints: where to.
+        limit: seconds.
+        complain: as of Follower.
+    """
+    targets = {}
+    for signal, target in endpoints.targets.items():
+        if target.protocol != "grpc" and "otlp" in target.exporters:
+            fields = {name: getattr(target, name) for name in Target.__slots__}
+            targets[signal] = Target(**{**fields, "protocol": "http/json", "exporters": ("otlp",)})
+    paths = list(paths)
+    for path in paths:
+        mark(path)
+    follower = Follower(paths, Endpoints(targets, []), complain=complain, live=False, keep_refused=True)
+    return follower.close(limit) and len(targets) == len(endpoints.targets)

@@ -1,0 +1,178 @@
+"""The thread that sends: loads the exporters once the program is ready, follows, and hands over what is left at exit.
+
+A thread of its own, so that a collector that does not answer never keeps records from the disk. Imports only what costs
+nothing; the exporters are loaded on this thread, in small pieces.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from _thread import allocate_lock, start_new_thread
+
+from otel_perf import clock, recorder
+
+from .files import is_alive, is_marked, mark
+from .follower import HOLD, Follower, send_rest_as_json
+from .pace import Leaving, Pace, PacedImports
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from otel_perf.export.endpoint import Endpoints
+
+LOAD_AFTER = 10.0  # seconds after init() that the exporters are loaded at the latest
+POLL = 1.0  # seconds between two looks for what has to be there first
+MARGIN = 0.05  # seconds of the limit at exit that are left for saying so
+
+
+class Sender:
+    """Sends one process's folder, and what earlier processes of the same folder of runs could not send.
+
+    Attributes:
+        path: the process's folder.
+        whole: at the end, nothing is left to send.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        endpoints: Endpoints,
+        complain: Callable[[str], object],
+        *,
+        begun: float,
+        start_lasts: bool,
+    ) -> None:
+        """Make a sender.
+
+        Args:
+            path: the process's folder.
+            endpoints: where to.
+            complain: takes one line for stderr.
+            begun: monotonic seconds of init().
+            start_lasts: the root of the start is still to come.
+        """
+        self.path = path
+        self.endpoints = endpoints
+        self.complain = complain
+        self.whole = False
+        self._load_at = begun + LOAD_AFTER
+        self._start_lasts = start_lasts
+        self._ready = False
+        self._leave_at: float | None = None
+        self._running = False
+        self._alarm = allocate_lock()
+        self._alarm.acquire()
+        self._ended = allocate_lock()
+
+    def start(self) -> None:
+        """Begin the thread."""
+        mark(self.path)
+        self._ended.acquire()
+        try:
+            self._running = True
+            start_new_thread(self._run, ())
+        except RuntimeError:  # none can start any more: the records stay for a later process
+            self._running = False
+            self._ended.release()
+
+    def ready(self) -> None:
+        """Load the exporters now: the program is ready."""
+        self._ready = True
+        self._ring()
+
+    def close(self, limit: float) -> bool:
+        """Let the thread send what is left, for at most *limit* seconds; say whether nothing is left."""
+        self._leave_at = clock.now() + limit - MARGIN
+        self._ring()
+        if self._running and self._ended.acquire(True, max(0.0, limit)):
+            self._ended.release()
+        return self.whole
+
+    def _ring(self) -> None:
+        try:
+            self._alarm.release()
+        except RuntimeError:  # rung already
+            return
+
+    def _leaving(self) -> bool:
+        return self._leave_at is not None
+
+    def _run(self) -> None:
+        recorder.CURRENT.set(recorder.MUTED)
+        try:
+            self._work()
+        except Exception as error:  # noqa: BLE001  # never in the host's face
+            self.complain(
+                f"internal error while sending, records wait in the run folder: {type(error).__name__}: {error}"
+            )
+        finally:
+            self._running = False
+            self._ended.release()
+
+    def _work(self) -> None:
+        while not (self._leaving() or self._may_load()):
+            self._alarm.acquire(True, max(POLL, self._load_at - clock.now()))
+        pace = Pace(self._leaving)
+        if not self._load(pace):
+            self.whole = send_rest_as_json([self.path], self.endpoints, self._left(), self.complain)
+            return
+        self._follow(pace)
+
+    def _may_load(self) -> bool:
+        """Say whether the exporters may be loaded now.
+
+        They import threading, and whichever thread imports it first is its main thread: if that were this one, the
+        interpreter would wait for it before anything is told to end. Who makes a sender imports it before.
+        """
+        return (self._ready or clock.now() >= self._load_at) and "threading" in sys.modules
+
+    def _load(self, pace: Pace) -> bool:
+        """Load the exporters; say whether they are there."""
+        targets = self.endpoints.targets.values()
+        console = any("console" in target.exporters for target in targets)
+        if self._leaving() and not console:
+            return False
+        from . import loading
+
+        try:
+            if console:
+                loading.load(self.endpoints)
+            else:
+                with PacedImports(pace):
+                    loading.load(self.endpoints)
+        except Leaving:
+            return False
+        return True
+
+    def _follow(self, pace: Pace) -> None:
+        hold = HOLD if self._start_lasts else 0.0
+        follower = Follower([self.path], self.endpoints, complain=self.complain, hold=hold, pace=pace)
+        for path in leftovers(self.path):
+            follower.add(path, live=False)
+        while not self._leaving():
+            wait = follower.step()
+            if wait and not self._leaving():
+                self._alarm.acquire(True, wait)
+                pace.start()
+            else:
+                pace.rest()
+        self.whole = follower.close(self._left())
+
+    def _left(self) -> float:
+        return max(0.0, (self._leave_at or clock.now()) - clock.now())
+
+
+def leftovers(path: str) -> list[str]:
+    """Return the folders of processes that ended before all was sent, in the folder of runs of *path*, oldest first."""
+    base = os.path.dirname(os.path.dirname(os.path.abspath(path)))
+    folders = [folder for run in _inside(base) for folder in _inside(run) if folder != os.path.abspath(path)]
+    return sorted(folder for folder in folders if is_marked(folder) and not is_alive(folder))
+
+
+def _inside(folder: str) -> list[str]:
+    try:
+        return [os.path.join(folder, name) for name in os.listdir(folder)]
+    except OSError:  # a file, or not ours
+        return []

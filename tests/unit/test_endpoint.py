@@ -1,0 +1,204 @@
+"""OTEL_EXPORTER_OTLP_* and OTEL_*_EXPORTER mean what the specification says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from otel_perf.export.endpoint import Endpoints, Target, load
+
+E = "OTEL_EXPORTER_OTLP_"
+
+
+def read(environ: dict[str, str], **arguments: Any) -> Endpoints:
+    return load(environ=environ, **arguments)
+
+
+def target(environ: dict[str, str], signal: str = "traces", **arguments: Any) -> Target:
+    return read(environ, **arguments).targets[signal]
+
+
+# --- whether -----------------------------------------------------------------------------------------------
+
+
+def test_without_any_variable_nothing_is_sent():
+    assert not read({})
+
+
+def test_endpoint_sends_all_signals():
+    found = read({f"{E}ENDPOINT": "http://collector:4318"})
+
+    assert ["traces", "metrics", "logs"] == list(found.targets)
+    assert "http://collector:4318/v1/logs" == found.targets["logs"].url
+
+
+def test_endpoint_of_one_signal_sends_that_one_alone():
+    assert ["metrics"] == list(read({f"{E}METRICS_ENDPOINT": "http://collector/m"}).targets)
+
+
+def test_exporter_named_without_endpoint_goes_to_the_default_one():
+    found = read({"OTEL_TRACES_EXPORTER": "otlp"})
+
+    assert ["traces"] == list(found.targets)
+    assert "http://localhost:4318/v1/traces" == found.targets["traces"].url
+
+
+def test_exporter_none_wins_over_an_endpoint():
+    found = read({f"{E}ENDPOINT": "http://collector:4318", "OTEL_METRICS_EXPORTER": "none"})
+
+    assert ["traces", "logs"] == list(found.targets)
+
+
+def test_console_alone_has_no_url_and_both_may_be_named():
+    assert ("console",) == target({"OTEL_TRACES_EXPORTER": "console"}).exporters
+    assert "stdout" == target({"OTEL_TRACES_EXPORTER": "console"}).shown
+    assert ("otlp", "console") == target({"OTEL_TRACES_EXPORTER": "otlp, console"}).exporters
+
+
+def test_unknown_exporter_is_named_and_the_others_count():
+    found = read({"OTEL_TRACES_EXPORTER": "zipkin,otlp"})
+
+    assert ("otlp",) == found.targets["traces"].exporters
+    assert ["OTEL_TRACES_EXPORTER: 'zipkin' is none of otlp, console, none; it is left out"] == found.complaints
+
+
+def test_empty_variable_is_unset():
+    assert not read({f"{E}ENDPOINT": "", "OTEL_TRACES_EXPORTER": " "})
+
+
+def test_everything_sends_to_the_default_endpoint():
+    assert "http://localhost:4317" == target({}, everything=True, protocol="grpc").url
+
+
+# --- where -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({f"{E}ENDPOINT": "http://c:4318"}, "http://c:4318/v1/traces"),
+        ({f"{E}ENDPOINT": "http://c:4318/"}, "http://c:4318/v1/traces"),
+        ({f"{E}ENDPOINT": "https://c/otlp"}, "https://c/otlp/v1/traces"),
+        ({f"{E}TRACES_ENDPOINT": "http://c:4318/mine"}, "http://c:4318/mine"),
+        ({f"{E}TRACES_ENDPOINT": "http://c:4318"}, "http://c:4318/"),
+        ({f"{E}TRACES_ENDPOINT": "http://one/t", f"{E}ENDPOINT": "http://two"}, "http://one/t"),
+        ({f"{E}METRICS_ENDPOINT": "http://one/t", f"{E}ENDPOINT": "http://two"}, "http://two/v1/traces"),
+        ({f"{E}ENDPOINT": "http://[::1]:4318"}, "http://[::1]:4318/v1/traces"),
+        ({f"{E}ENDPOINT": "http://c:4317", f"{E}PROTOCOL": "grpc"}, "http://c:4317"),
+        ({f"{E}TRACES_ENDPOINT": "https://c:4317/x", f"{E}PROTOCOL": "grpc"}, "https://c:4317"),
+        ({f"{E}ENDPOINT": "c:4317", f"{E}PROTOCOL": "grpc"}, "https://c:4317"),
+        ({f"{E}ENDPOINT": "c:4317", f"{E}PROTOCOL": "grpc", f"{E}INSECURE": "true"}, "http://c:4317"),
+    ],
+)
+def test_url_of_traces(environ, url):
+    assert url == target(environ).url
+
+
+def test_argument_wins_over_every_variable():
+    environ = {f"{E}ENDPOINT": "http://two", f"{E}TRACES_ENDPOINT": "http://three/t"}
+
+    assert "http://one/v1/traces" == target(environ, endpoint="http://one").url
+
+
+def test_http_url_without_scheme_is_named_and_taken_as_http():
+    found = read({f"{E}ENDPOINT": "collector:4318"})
+
+    assert "http://collector:4318/v1/traces" == found.targets["traces"].url
+    assert [f"{E}ENDPOINT: a URL begins with http:// or https://; taking http://collector:4318"] == found.complaints
+
+
+@pytest.mark.parametrize("url", ["ftp://collector", "http://", "http://c:99999", "http://c:port"])
+def test_what_is_no_url_of_a_collector_sends_nothing_and_is_named(url):
+    found = read({f"{E}TRACES_ENDPOINT": url})
+
+    assert not found
+    assert url in found.complaints[0]
+
+
+def test_password_in_the_url_is_used_and_never_shown():
+    found = target({f"{E}ENDPOINT": "http://user:secret@c:4318/?token=secret"})
+
+    assert "user:secret@" in found.url
+    assert "secret" not in found.shown + repr(found)
+
+
+# --- how ---------------------------------------------------------------------------------------------------
+
+
+def test_protocol_of_a_signal_wins():
+    environ = {f"{E}ENDPOINT": "http://c", f"{E}PROTOCOL": "grpc", f"{E}METRICS_PROTOCOL": "http/json"}
+
+    assert ["grpc", "http/json", "grpc"] == [one.protocol for one in read(environ).targets.values()]
+
+
+def test_unknown_protocol_is_named_once_with_the_default_taken():
+    found = read({f"{E}ENDPOINT": "http://c", f"{E}PROTOCOL": "thrift"})
+
+    assert "http/protobuf" == found.targets["traces"].protocol
+    assert [
+        f"{E}PROTOCOL: 'thrift' is none of http/protobuf, grpc, http/json; taking http/protobuf"
+    ] == found.complaints
+
+
+def test_headers_are_percent_decoded_and_those_of_a_signal_replace_the_general_ones():
+    environ = {f"{E}ENDPOINT": "http://c", f"{E}HEADERS": "Authorization=Bearer%20a%3Db%2Cc, x-y = 1"}
+    environ[f"{E}LOGS_HEADERS"] = "api-key=k=v"
+
+    assert {"authorization": "Bearer a=b,c", "x-y": "1"} == target(environ).headers
+    assert {"api-key": "k=v"} == target(environ, "logs").headers
+
+
+@pytest.mark.parametrize("entry", ["secret", "a b=secret", "key=sec%0Aret", "=secret"])
+def test_header_that_is_none_is_named_by_its_place_and_never_by_its_value(entry):
+    found = read({f"{E}TRACES_ENDPOINT": "http://c/", f"{E}HEADERS": f"a=1,{entry}"})
+
+    assert {"a": "1"} == found.targets["traces"].headers
+    assert [f"{E}HEADERS: entry 2 is no key=value with a percent-encoded value; it is left out"] == found.complaints
+
+
+def test_timeout_is_in_milliseconds():
+    assert 2.5 == target({f"{E}ENDPOINT": "http://c", f"{E}TIMEOUT": "2500"}).timeout
+    assert 10.0 == target({f"{E}ENDPOINT": "http://c"}).timeout
+
+
+def test_timeout_that_was_meant_in_seconds_is_named_and_not_taken():
+    found = read({f"{E}TRACES_ENDPOINT": "http://c/", f"{E}TIMEOUT": "10"})
+
+    assert 10.0 == found.targets["traces"].timeout
+    assert "10 is 10 ms, the specification's unit" in found.complaints[0]
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", "1e999"])
+def test_timeout_that_is_no_number_is_named_with_the_default_taken(text):
+    found = read({f"{E}TRACES_ENDPOINT": "http://c/", f"{E}TIMEOUT": text})
+
+    assert 10.0 == found.targets["traces"].timeout
+    assert [f"{E}TIMEOUT: write a number of milliseconds, got {text!r}; taking 10000"] == found.complaints
+
+
+def test_compression_is_gzip_or_none():
+    assert "gzip" == target({f"{E}ENDPOINT": "http://c", f"{E}TRACES_COMPRESSION": "GZIP"}).compression
+    assert "" == target({f"{E}ENDPOINT": "http://c", f"{E}COMPRESSION": "none"}).compression
+    assert [f"{E}COMPRESSION: 'zstd' is none of gzip, none; taking none"] == read(
+        {f"{E}ENDPOINT": "http://c", f"{E}COMPRESSION": "zstd"}
+    ).complaints
+
+
+def test_certificates_of_a_signal_win_and_a_missing_file_is_named(tmp_path):
+    there = tmp_path / "ca.pem"
+    there.write_text("")
+    environ = {f"{E}ENDPOINT": "https://c", f"{E}CERTIFICATE": str(there), f"{E}LOGS_CERTIFICATE": "gone.pem"}
+
+    found = read(environ)
+
+    assert [str(there), str(there), "gone.pem"] == [one.certificate for one in found.targets.values()]
+    assert [
+        f"{E}LOGS_CERTIFICATE: cannot read the file 'gone.pem'; requests will fail until it is there"
+    ] == found.complaints
+
+
+def test_interval_is_two_seconds_or_what_the_signals_own_variable_says():
+    environ = {f"{E}ENDPOINT": "http://c", "OTEL_BSP_SCHEDULE_DELAY": "500", "OTEL_METRIC_EXPORT_INTERVAL": "60000"}
+
+    assert [0.5, 60.0, 2.0] == [one.interval for one in read(environ).targets.values()]

@@ -12,7 +12,7 @@ from time import gmtime, strftime, time
 
 DEFAULT = ".otel-perf"
 RUN = "OTEL_PERF_RUN"  # path of the run's folder, for the processes that belong to one run
-FILES = ("traces.jsonl", "metrics.jsonl", "logs.jsonl", "open.json")
+FILES = ("traces.jsonl", "metrics.jsonl", "logs.jsonl", "open.json", "sent.json", "sent.json.new", "sent.lock")
 NOTE = ".gitignore"
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)

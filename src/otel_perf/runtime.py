@@ -63,6 +63,8 @@ class Runtime:
         self.statistics_due = begun + STATISTICS_EVERY
         self.refused = 0
         self.pending: list[Any] = []
+        self.busy = self.ending = 0  # the thread that writes, and the one that ends the process
+        self.signalled = (0, 0)  # a signal that came to one of them in the meantime, and to which
         self.said: set[str] = set()
         self.alarm.acquire()
 
@@ -153,6 +155,7 @@ class Runtime:
             return
         current = recorder.CURRENT.get()
         recorder.CURRENT.set(recorder.MUTED)
+        outer, self.busy = self.busy, get_ident()
         try:
             begun = _thread_time()
             self._write_records()
@@ -161,7 +164,9 @@ class Runtime:
             self.worker_time += _thread_time() - begun
         finally:
             recorder.CURRENT.set(current)
+            self.busy = outer
             self.writing.release()
+        self.obey()
 
     def flush(self) -> None:
         """Write and share what is finished, on the thread that asks."""
@@ -318,14 +323,19 @@ class Runtime:
         state = recorder.state
         if not state.recording:
             return
-        if startup.current is not None:
-            startup.current.finish(rule, interrupted)
-        startup.close_open(clock.now(), interrupted, None, recorder.CURRENT.get())
-        self.halt(EXIT_LIMIT)
-        self.write(final=True)
-        state.recording = False
-        if self.folder is not None:
-            self.folder.close()
+        outer, self.ending = self.ending, get_ident()
+        try:
+            if startup.current is not None:
+                startup.current.finish(rule, interrupted)
+            startup.close_open(clock.now(), interrupted, None, recorder.CURRENT.get())
+            self.halt(EXIT_LIMIT)
+            self.write(final=True)
+            state.recording = False
+            if self.folder is not None:
+                self.folder.close()
+        finally:
+            self.ending = outer
+        self.obey()
 
     def halt(self, limit: float) -> None:
         """Stop the worker; wait at most *limit* seconds for it."""
@@ -366,6 +376,9 @@ class Runtime:
         if _signal.getsignal(number) != self.on_signal:  # called by a handler that was set after ours: it decides
             self.flush()
             return
+        if get_ident() in (self.busy, self.ending):  # it would write from inside of what it interrupts
+            self.signalled = (number, get_ident())
+            return
         try:
             while _imp.lock_held():  # an import was interrupted: the worker may wait for it, and we never return to it
                 _imp.release_lock()
@@ -377,6 +390,13 @@ class Runtime:
             self.complain("signal", error)
         _signal.signal(number, _signal.SIG_DFL)
         os.kill(os.getpid(), number)
+
+    def obey(self) -> None:
+        """Do what a signal asked for that came while this thread wrote."""
+        number, thread = self.signalled
+        if number and get_ident() == thread and thread not in (self.busy, self.ending):
+            self.signalled = (0, 0)
+            self.on_signal(number, None)
 
     # --- fork --------------------------------------------------------------------------------------------------------
 
@@ -411,6 +431,8 @@ class Runtime:
         self.alarm.acquire()
         self.worker, self.folder, self.instance = 0, None, ""
         self.worker_time, self.refused, self.init_time, self.memory, self.pending = 0.0, 0, 0.0, 0, []
+        self.busy = self.ending = 0
+        self.signalled = (0, 0)
         self.counting_since = clock.wall_ns()
         self.statistics_due = clock.now() + STATISTICS_EVERY
         self.stop = not self.settings.children

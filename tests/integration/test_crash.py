@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import time
 
 import pytest
 
@@ -49,8 +51,17 @@ def test_a_thousand_spans_survive_the_end_of_the_process(run_python, spans_of, t
     assert_whole_tree(spans)
 
 
+@pytest.fixture
+def start_script(start_program, otel_perf):
+    """Return a function that starts a script's text in an interpreter that finds our package."""
+    with open(otel_perf[1], encoding="utf-8") as file:
+        source = file.read().split("'")[1]
+
+    return lambda code: start_program([otel_perf[0], "-c", code], None, env={"PYTHONPATH": source})
+
+
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
-def test_a_kill_in_the_middle_tears_the_last_line_at_most(start_program, otel_perf, tmp_path):
+def test_a_kill_in_the_middle_tears_the_last_line_at_most(start_script, tmp_path):
     code = """
 import time, otel_perf as perf
 perf.init("busy")
@@ -62,15 +73,12 @@ while True:
             pass
     time.sleep(0.01)
 """
-    source = otel_perf[1]
-    with open(source, encoding="utf-8") as file:
-        path = file.read().split("'")[1]
     for _ in range(3):
-        process = start_program([otel_perf[0], "-c", code], None, env={"PYTHONPATH": path})
+        process = start_script(code)
         assert b"up\n" == process.stdout.readline()
-        with pytest.raises(Exception, match="timed out"):
+        with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.7)
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.communicate()
 
     files = list(tmp_path.glob(".otel-perf/*/*/traces.jsonl"))
@@ -80,3 +88,29 @@ while True:
         assert len(lines) > 1
         for line in lines[:-1]:
             json.loads(line)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
+@pytest.mark.parametrize("after", [0.0, 0.03, 0.1])
+def test_a_signal_while_the_exit_writes_waits_for_it(start_script, spans_of, tmp_path, assert_whole_tree, after):
+    """As when a pool terminates workers that are about to end: nothing is written twice, or from inside a write."""
+    code = """
+import otel_perf as perf
+perf.init("leaving")
+perf.ready()
+for i in range(20_000):
+    with perf.profile("step", span_threshold=0):
+        pass
+print("bye", flush=True)
+"""
+    process = start_script(code)
+    assert b"bye\n" == process.stdout.readline()
+    time.sleep(after)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=30)
+
+    spans = spans_of(tmp_path)
+    assert b"" == errors
+    assert process.returncode in (0, -signal.SIGTERM)
+    assert 20_000 == len([span for span in spans if span["name"] == "step"])
+    assert_whole_tree(spans)

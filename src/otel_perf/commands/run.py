@@ -37,6 +37,11 @@ examples:
   otel-perf run flask --app shop run
   otel-perf run -m json.tool data.json
 
+The way in is PYTHONPATH: python -I, -E and -S cannot be reached, nor what runs with an empty environment; Python must
+be 3.11 or newer. Such a program runs all the same, unrecorded. What a recorded program can see of it: our folder at
+the front of the variable PYTHONPATH (not of sys.path), OTEL_PERF_SITE, OTEL_PERF_RUN and OTEL_PERF_STARTED, and a
+handler for SIGTERM and SIGHUP where there was none, which writes what is open and lets the signal do its work.
+
 Then `otel-perf report` shows where the start went. The program's own exit code is returned; 127: not found,
 126: found but cannot be started.
 """

@@ -83,7 +83,7 @@ def cells(row: Row) -> list[str]:
     if goal.ratio is not None:
         wanted = f"≤ {fraction(goal.ratio)}"
     elif goal.at_most is not None:
-        wanted = f"≤ {shown(goal.at_most, row.unit)}"
+        wanted = f"≤ {shown(goal.at_most, row.unit)}" if goal.at_most else "none"
     elif goal.at_least is not None:
         wanted = f"≥ {shown(goal.at_least, row.unit)}" if row.unit else shown(goal.at_least, "")
     peer = f"{shown(row.peer, row.unit)} {row.peer_name}".strip()

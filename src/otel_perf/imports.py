@@ -96,17 +96,17 @@ def _make_hook(original: Callable[..., Any]) -> Callable[..., Any]:
         parent = get()
         if parent is MUTED:
             return original(name, import_)
-        if name[:9] == "otel_perf" and name.partition(".")[0] == "otel_perf":
+        if "otel_perf" in name and name.partition(".")[0] == "otel_perf":  # a search is faster than a slice
             token = set_(MUTED)  # ours, with all that it brings, is no part of the program
             try:
                 return original(name, import_)
             finally:
                 reset(token)
-        if parent[CHILDREN] is CLOSED:
-            parent = live(parent)
         path = parent
-        while path[CHILDREN] is CLOSED:
-            path = path[PARENT]
+        if path[CHILDREN] is CLOSED:
+            path = parent = live(parent)
+            while path[CHILDREN] is CLOSED:
+                path = path[PARENT]
         frame = [path[CHILDREN], parent, FOREVER, now(), path[NODE], None, 0.0, name]
         if loading.setdefault(name, frame) is not frame:  # another thread loads it, this one waits
             return original(name, import_)

@@ -38,6 +38,7 @@ from otel_perf.export.json_values import (
     INT64,
     UINT32,
     UINT64,
+    Skipped,
     attributes,
     double,
     hex_id,
@@ -54,8 +55,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any
-
-    from otel_perf.export.json_values import Skipped
 
 _KINDS = {1: SpanKind.INTERNAL, 2: SpanKind.SERVER, 3: SpanKind.CLIENT, 4: SpanKind.PRODUCER, 5: SpanKind.CONSUMER}
 _STATUS = {0: Status(StatusCode.UNSET), 1: Status(StatusCode.OK)}
@@ -131,12 +130,16 @@ class Converter:
         """Return the records of one line; call *rest* after every few."""
         found: list[Any] = []
         if self.signal == "traces":
+            counted, self.skipped = self.skipped, Skipped()
             try:
                 for resource, scoped, raw in own_spans(line.decode()):
                     self._collect(found, self._span(raw, self._resource_of(resource), self._scope_of(scoped)), rest)
+                _add(counted, self.skipped)
                 return found
             except (ValueError, IndexError, TypeError, AttributeError, RecursionError):  # written by another program
                 found.clear()
+            finally:
+                self.skipped = counted
         data = parse_line(line, self.skipped)
         for record in self.records(data) if data else ():
             self._collect(found, record, rest)
@@ -296,6 +299,16 @@ class Converter:
                 event_name=json_text(raw, "eventName", self.skipped) or None,
             )
             yield ReadableLogRecord(record, resource, scope)
+
+
+def _add(counted: Skipped, more: Skipped) -> None:
+    for into, reasons in (
+        (counted.lines, more.lines),
+        (counted.records, more.records),
+        (counted.values, more.values),
+    ):
+        for reason, number in reasons.items():
+            into[reason] = into.get(reason, 0) + number
 
 
 def own_spans(text: str) -> Iterator[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:

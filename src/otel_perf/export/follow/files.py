@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 SENT = "sent.json"
+UNFINISHED = "sent.json.new"
 LOCK = "sent.lock"
 FILES = {"traces": "traces.jsonl", "metrics": "metrics.jsonl", "logs": "logs.jsonl"}
 FORMAT = 1  # {"version": 1, "files": {"traces.jsonl": {"offset": bytes, "records": n, "sent": n, "refused": n}}}
@@ -96,7 +97,7 @@ class Folder:
             for signal, at in self.positions.items()
         }
         text = json.dumps({"version": FORMAT, "files": files})
-        unfinished = os.path.join(self.path, f"{SENT}.{os.getpid()}")
+        unfinished = os.path.join(self.path, UNFINISHED)
         try:
             file = os.open(unfinished, _FLAGS | os.O_TRUNC, 0o600)
             try:

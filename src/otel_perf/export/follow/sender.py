@@ -62,12 +62,16 @@ class Sender:
         self._ready = False
         self._leave_at: float | None = None
         self._running = False
+        self._halted = False
         self._alarm = allocate_lock()
         self._alarm.acquire()
         self._ended = allocate_lock()
 
     def start(self) -> None:
-        """Begin the thread."""
+        """Begin the thread, also after halt()."""
+        self._halted = False
+        if self._running:
+            return
         mark(self.path)
         self._ended.acquire()
         try:
@@ -76,6 +80,14 @@ class Sender:
         except RuntimeError:  # none can start any more: the records stay for a later process
             self._running = False
             self._ended.release()
+
+    def halt(self, limit: float) -> bool:
+        """Stop the thread for a while, as before a fork; say whether it has stopped within *limit* seconds."""
+        self._halted = True
+        self._ring()
+        if self._running and self._ended.acquire(True, limit):
+            self._ended.release()
+        return not self._running
 
     def ready(self) -> None:
         """Load the exporters now: the program is ready."""
@@ -97,7 +109,7 @@ class Sender:
             return
 
     def _leaving(self) -> bool:
-        return self._leave_at is not None
+        return self._leave_at is not None or self._halted
 
     def _run(self) -> None:
         recorder.CURRENT.set(recorder.MUTED)
@@ -116,6 +128,8 @@ class Sender:
             self._alarm.acquire(True, max(POLL, self._load_at - clock.now()))
         pace = Pace(self._leaving)
         if not self._load(pace):
+            if self._halted:
+                return
             self.whole = send_rest_as_json([self.path], self.endpoints, self._left(), self.complain)
             return
         self._follow(pace)
@@ -158,7 +172,10 @@ class Sender:
                 pace.start()
             else:
                 pace.rest()
-        self.whole = follower.close(self._left())
+        if self._halted:
+            follower.end()
+        else:
+            self.whole = follower.close(self._left())
 
     def _left(self) -> float:
         return max(0.0, (self._leave_at or clock.now()) - clock.now())

@@ -305,6 +305,21 @@ def _read_file(directory: str, complaints: list[str]) -> tuple[str, dict[str, An
     return "", {}
 
 
+def unquote(text: str) -> str:
+    """Return *text* with its percent-encoding undone; a broken sequence stays as it is."""
+    if "%" not in text:
+        return text
+    parts = text.split("%")
+    raw = parts[0].encode("utf-8", "replace")
+    for part in parts[1:]:
+        digits = part[:2]
+        if len(digits) == 2 and not digits.strip("0123456789abcdefABCDEF"):
+            raw += bytes.fromhex(digits) + part[2:].encode("utf-8", "replace")
+        else:
+            raw += b"%" + part.encode("utf-8", "replace")
+    return raw.decode("utf-8", "replace")
+
+
 def program_name() -> str:
     """Return what the running program is called: its script, its module or the interpreter."""
     words = list(getattr(sys, "orig_argv", ()))[1:] or [sys.argv[0] if getattr(sys, "argv", None) else ""]

@@ -120,13 +120,12 @@ class Trace:
         tracestate: the W3C trace state, of a trace that began elsewhere; both are passed on.
     """
 
-    __slots__ = ("flags", "id", "offset", "sampled", "startup", "tracestate")
+    __slots__ = ("flags", "id", "offset", "sampled", "tracestate")
 
-    def __init__(self, trace_id: int, sampled: bool = True, startup: bool = False) -> None:
+    def __init__(self, trace_id: int, sampled: bool = True) -> None:
         self.id = trace_id
         self.offset = wall_offset()
         self.sampled = sampled
-        self.startup = startup
         self.flags = 0
         self.tracestate: Any = None
 

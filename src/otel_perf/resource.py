@@ -9,7 +9,7 @@ import os
 import sys
 
 from .__about__ import __version__
-from .config import program_name
+from .config import program_name, unquote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,21 +97,6 @@ def parse_attributes(text: str) -> dict[str, str]:
         if equals and key.strip():
             found[unquote(key.strip())] = unquote(item.strip())
     return found
-
-
-def unquote(text: str) -> str:
-    """Return *text* with its percent-encoding undone; a broken sequence stays as it is."""
-    if "%" not in text:
-        return text
-    parts = text.split("%")
-    raw = parts[0].encode("utf-8", "replace")
-    for part in parts[1:]:
-        digits = part[:2]
-        if len(digits) == 2 and not digits.strip("0123456789abcdefABCDEF"):
-            raw += bytes.fromhex(digits) + part[2:].encode("utf-8", "replace")
-        else:
-            raw += b"%" + part.encode("utf-8", "replace")
-    return raw.decode("utf-8", "replace")
 
 
 def complaints(text: str) -> list[str]:

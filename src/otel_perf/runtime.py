@@ -1,7 +1,7 @@
 """init(), ready(), shutdown(): wires the rooms; the worker, fork, signals and exit.
 
 The only room that knows everybody. Imports only hot rooms; what writes is loaded by the worker. Reading order: init(),
-Runtime.start(), then the worker's loop _work() and _write(), then how a process ends.
+Runtime.start(), then the worker's loop _work() and write(), then how a process ends.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ class Runtime:
 
     def __init__(self, settings: Settings, begun: float) -> None:
         self.settings = settings
-        self.begun = begun
         self.base = os.path.abspath(settings.folder)
         self.run = os.environ.get("OTEL_PERF_RUN", "")
         self.booted = False
@@ -62,7 +61,7 @@ class Runtime:
         self.counting_since = clock.wall_ns()
         self.statistics_due = begun + STATISTICS_EVERY
         self.refused = 0
-        self.pending: list[Any] = []
+        self.pending: list[list[Any]] = []  # batches of records, a line each, that are not written yet
         self.busy = self.ending = 0  # the thread that writes, and the one that ends the process
         self.signalled = (0, 0)  # a signal that came to one of them in the meantime, and to which
         self.said: set[str] = set()
@@ -73,14 +72,7 @@ class Runtime:
     def start(self, phases: tuple[str, ...], own: bool) -> None:
         """Begin the start, the hooks and the worker."""
         settings = self.settings
-        on_root, on_parent, complaints = sampling.decisions(settings)
-        settings.complaints.extend(complaints)
-        if settings.resource_attributes:
-            from . import resource
-
-            settings.complaints.extend(resource.complaints(settings.resource_attributes))
         state = recorder.state
-        state.on_root, state.on_parent = on_root, on_parent
         state.wake = self.wake
         state.recording = True
         state.span_threshold = settings.startup_span_threshold
@@ -170,7 +162,7 @@ class Runtime:
 
     def flush(self) -> None:
         """Write and share what is finished, on the thread that asks."""
-        if recorder.state.recording and not self.pending:  # else a signal came while this thread writes
+        if recorder.state.recording and self.busy != get_ident():  # else a signal came while this thread writes
             self.write(final=False)
 
     def end_start(self) -> None:
@@ -185,15 +177,15 @@ class Runtime:
         from .export.otlp_json import SPANS_A_LINE
 
         taken = [self._with_cost(record) for record in recorder.drain()]
-        self.pending += taken
-        while self.pending:  # what is not written yet stays there: a signal may end the process from inside
-            batch, written = self.pending[:SPANS_A_LINE], 0
+        self.pending += [taken[first : first + SPANS_A_LINE] for first in range(0, len(taken), SPANS_A_LINE)]
+        while self.pending:  # what is not written yet stays there: Ctrl-C may end this from inside
+            batch, written = self.pending[0], 0
             try:
                 written = self._write_batch(batch)
             except Exception as error:  # noqa: BLE001
                 self._failed(error)
             self.refused += len(batch) - written
-            del self.pending[: len(batch)]
+            del self.pending[0]
         if taken and self.settings.provider:
             start = startup.current
             tracing.share(taken, start is not None and not start.over)
@@ -253,12 +245,8 @@ class Runtime:
             found.append(metrics.gauge_metric("otel_perf.self.init_time", "s", self.init_time, time))
         if self.memory:
             found.append(metrics.gauge_metric("otel_perf.self.memory", "By", self.memory, time))
-        line = otlp_json.metric_line(self.resource or self._described(), self._scope(), found)
-        return bool(self._open().write("metrics.jsonl", line))
-
-    def _described(self) -> str:
-        self._open()
-        return self.resource
+        folder = self._open()  # which describes the resource too
+        return bool(folder.write("metrics.jsonl", otlp_json.metric_line(self.resource, self._scope(), found)))
 
     def _open(self) -> Any:
         """Return the run folder, made at the first use, so that what writes nothing leaves nothing."""
@@ -513,6 +501,10 @@ def _begin(given: dict[str, Any], booting: bool) -> None:
         return
     on_root, on_parent, complaints = sampling.decisions(settings)
     settings.complaints.extend(complaints)
+    if settings.resource_attributes:
+        from . import resource
+
+        settings.complaints.extend(resource.complaints(settings.resource_attributes))
     _refuse(settings)
     recorder.state.on_root, recorder.state.on_parent = on_root, on_parent
     memory = _resident()
@@ -524,14 +516,13 @@ def _begin(given: dict[str, Any], booting: bool) -> None:
     start = startup.current
     if start is not None and not booting:
         start.attributes["otel_perf.startup.modules_before_init"] = len(sys.modules)
-        if start.phases[0] == "PreInit":
-            start.mark("PreInit", start.frame[recorder.START], clock.now())
+        end_pre_init()
     runtime.init_time = clock.now() - begun
     _report_complaints(runtime)
 
 
-def main_begins() -> None:
-    """Note that the program's own code begins now: what came before is the interpreter's start, ``PreInit``."""
+def end_pre_init() -> None:
+    """Record the phase ``PreInit``: it ends with init(), or under `otel-perf run` where the program's code begins."""
     start = startup.current
     if start is not None and _runtime is not None and start.phases[0] == "PreInit" and "PreInit" not in start.seen:
         start.mark("PreInit", start.frame[recorder.START], clock.now())

@@ -93,7 +93,7 @@ class Startup:
     def __init__(self, created: float, creation: str, phases: tuple[str, ...], own: bool) -> None:
         span = SpanState()
         trace_id = new_trace_id()
-        span.trace = Trace(trace_id, state.on_root(trace_id, ROOT_SITE.name), startup=True)
+        span.trace = Trace(trace_id, state.on_root(trace_id, ROOT_SITE.name))
         span.span_id = new_span_id()
         self.token: Token[Frame] | None = None
         self.frame: Frame = [ROOT[CHILDREN], ROOT, NEVER, created, None, span]

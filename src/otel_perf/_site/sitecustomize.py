@@ -106,7 +106,7 @@ def forked():
         booted = True
         runtime = boot()
         if runtime is not None:
-            runtime.main_begins()
+            runtime.end_pre_init()
 
 
 booted = False
@@ -121,4 +121,4 @@ except BaseException as error:
     raise
 finally:
     if found is not None:
-        found.main_begins()
+        found.end_pre_init()

@@ -1,6 +1,7 @@
 """Where records are sent: ``OTEL_EXPORTER_OTLP_*`` and ``OTEL_{TRACES,METRICS,LOGS}_EXPORTER``.
 
-Imports only: os. load() reads the environment once; nothing here opens a connection, and no header's value is shown.
+Imports only: os, config. load() reads the environment once; nothing here opens a connection, and no header's value is
+shown.
 
 Source: OpenTelemetry specification, "OpenTelemetry Protocol Exporter" and "Environment Variable Specification".
 """
@@ -8,6 +9,8 @@ Source: OpenTelemetry specification, "OpenTelemetry Protocol Exporter" and "Envi
 from __future__ import annotations
 
 import os
+
+from otel_perf.config import unquote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -297,7 +300,7 @@ def _headers(reader: _Reader, text: str, variable: str) -> dict[str, str]:
         if not entry.strip():
             continue
         key, equals, value = entry.partition("=")
-        key, value = _unquote(key.strip()).lower(), _unquote(value.strip())
+        key, value = unquote(key.strip()).lower(), unquote(value.strip())
         if equals and _is_token(key) and value.isprintable():
             found[key] = value
         else:
@@ -307,14 +310,6 @@ def _headers(reader: _Reader, text: str, variable: str) -> dict[str, str]:
 
 def _is_token(key: str) -> bool:
     return bool(key) and key.isascii() and all(letter.isalnum() or letter in "!#$%&'*+-.^_`|~" for letter in key)
-
-
-def _unquote(text: str) -> str:
-    if "%" not in text:
-        return text
-    from urllib.parse import unquote
-
-    return unquote(text)
 
 
 def _file(reader: _Reader, path: str, variable: str) -> str:

@@ -275,7 +275,8 @@ class Receiver:
     def requests(self, signal: str | None = None, taken: bool = True) -> list[dict[str, Any]]:
         """Return what came, each with its decoded ``message``; only what was answered with success unless not *taken*."""
         found = []
-        for line in self.file.read_bytes().splitlines() if self.file.exists() else ():
+        written = self.file.read_bytes() if self.file.exists() else b""
+        for line in written[: written.rfind(b"\n") + 1].splitlines():  # the receiver may be in the middle of a line
             request = json.loads(line)
             if signal in (None, request["signal"]) and (not taken or request["status"] == 200):
                 request["message"] = REQUESTS[request["signal"]].FromString(base64.b64decode(request.pop("body")))

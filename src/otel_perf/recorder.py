@@ -139,7 +139,8 @@ class SpanState:
         parent_id: the parent's span id, 0 for a root.
         depth: distance from the root of our own frames.
         remote: this foreign span, or the parent of this span, lives in another process.
-        since: where the span begins when the frame's own start lies in a trace that has ended.
+        since: where the span begins when the frame's own start lies in a trace that has ended,
+        inside: and its depth there; of a start that is over, when that was and 0.
         covered: seconds that children have covered already, and
         intervals: the latest of these, ascending and disjoint, that a longer child may still overlap.
         link: trace and span id of the span that this one continues.
@@ -155,8 +156,8 @@ class SpanState:
     """
 
     __slots__ = (
-        "alias", "context", "covered", "depth", "detached", "events", "extra", "foreign", "intervals", "lazy", "link",
-        "outlived", "parent_id", "remote", "since", "span_id", "status", "token", "trace",
+        "alias", "context", "covered", "depth", "detached", "events", "extra", "foreign", "inside", "intervals", "lazy",
+        "link", "outlived", "parent_id", "remote", "since", "span_id", "status", "token", "trace",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -166,6 +167,7 @@ class SpanState:
         self.depth = 0
         self.remote = False
         self.since: float | None = None
+        self.inside = 0
         self.covered = 0.0
         self.intervals: list[list[float]] | None = None
         self.link: tuple[Trace, int] | None = None
@@ -681,9 +683,16 @@ def end_frame(
     """
     with _identity:
         span = frame[SPAN]
+        if span is not None and span.trace is None and span.since is not None and end <= span.since:
+            wanted = False  # it ended while its trace was being ended, which has recorded it
         if wanted or (span is not None and span.trace is not None):
             record(frame, site, end, error, extra, active)
         close(frame)
+
+
+def hold() -> RLock:
+    """Return the lock under which spans get their ids and end, for what must be one step with that."""
+    return _identity
 
 
 def close(frame: Frame) -> None:
@@ -733,6 +742,7 @@ def cut(frame: Frame, site: Site, end: float, extra: dict[str, Any]) -> None:
         rest = SpanState()
         rest.since = end
         rest.link = (span.trace, span.span_id)
+        rest.inside = span.depth
         rest.lazy, rest.context, rest.outlived = span.lazy, span.context, span.outlived
         frame[SPAN] = rest
         frame[LIMIT] = NEVER
@@ -769,6 +779,7 @@ def record(
         return  # not recording, or a signal handler that came in between has recorded it
     trace = span.trace
     begin = frame[START] if span.since is None else span.since
+    end = max(end, begin)
     parent = frame[PARENT]
     above = _parent_state(parent)
     if above is not None and not span.detached:
@@ -857,35 +868,38 @@ def identify(frame: Frame, forced: bool = True) -> SpanState | None:
     root: Trace | None = None
     while True:
         with _identity:
-            missing, above, ended = _unidentified(frame, forced)
+            missing, above, ended, start = _unidentified(frame, forced)
             if not missing or above is not None or root is not None:
                 for waiting in reversed(missing):
                     if (forced or waiting is not frame) and len(waiting) == OWN:
                         waiting[NODE][N_PATH].site.forced += 1
-                    above = _assign(waiting, above, ended, root)
+                    above = _assign(waiting, above, ended, root, start)
                     ended = False
                 return above
         trace_id = new_trace_id()  # outside: the application's sampler may take its time, or wait for another thread
         root = Trace(trace_id, state.on_root(trace_id, name_of(missing[-1])))
 
 
-def _unidentified(frame: Frame, forced: bool) -> tuple[list[Frame], SpanState | None, bool]:
-    """Return the frames from *frame* upwards that are to get an id, the state above, and whether that has ended."""
+def _unidentified(frame: Frame, forced: bool) -> tuple[list[Frame], SpanState | None, bool, SpanState | None]:
+    """Return the frames from *frame* upwards that are to get an id, and what is above them.
+
+    That is the state above, whether it has ended, and the state of the start if that is over.
+    """
     missing: list[Frame] = []
     asked = frame
     while True:
         span = frame[SPAN]
         if span is not None:
             if span.trace is not None:
-                return missing, span, frame[CHILDREN] is CLOSED and not span.foreign
+                return missing, span, frame[CHILDREN] is CLOSED and not span.foreign, None
             if span.foreign:
                 if span.alias is None:  # a context without a span: what follows is a trace of its own
-                    return missing, None, False
+                    return missing, None, False, span
                 frame = span.alias.frame
                 continue
         if frame is ROOT:
             start = state.startup
-            return missing, None if start is None else start[SPAN], False
+            return missing, None if start is None else start[SPAN], False, None
         frame[LIMIT] = NEVER  # before the look at whether it is open: its exit takes the lock now
         if frame[CHILDREN] is not CLOSED and state.recording and ((frame is asked and not forced) or _may_force(frame)):
             missing.append(frame)
@@ -912,8 +926,10 @@ def name_of(frame: Frame) -> str:
     return str(frame[NODE][N_PATH].site.name)
 
 
-def _assign(frame: Frame, above: SpanState | None, detached: bool, root: Trace | None) -> SpanState:
-    """Give *frame* an id below *above*, or as the first span of *root*."""
+def _assign(
+    frame: Frame, above: SpanState | None, detached: bool, root: Trace | None, start: SpanState | None
+) -> SpanState:
+    """Give *frame* an id below *above*, or as the first span of *root*; *start* is that of a start that is over."""
     span = frame[SPAN] or SpanState()
     trace = root
     if above is not None and above.trace is not None:
@@ -926,14 +942,40 @@ def _assign(frame: Frame, above: SpanState | None, detached: bool, root: Trace |
     if now_there is not None and now_there.trace is not None:  # a finaliser that ran meanwhile was faster
         return now_there  # type: ignore[no-any-return]
     span.parent_id, span.depth, span.remote, span.detached = parent_id, depth, remote, detached
-    if above is not None and above.since is not None and frame[START] < above.since:
-        span.since = above.since  # it began before the start ended, and so did its parent: both go on from there
+    cut_off = above or start
+    if cut_off is not None and cut_off.since is not None and frame[START] < cut_off.since and span.since is None:
+        _divide(frame, span, cut_off)
     span.span_id = span_id
     span.trace = trace
     frame[SPAN] = span
     frame[LIMIT] = NEVER
     open_spans[span_id] = frame
     return span
+
+
+def _divide(frame: Frame, span: SpanState, above: SpanState) -> None:
+    """Divide *frame*, of which only now is known that it is a span, where the start ended: the rest links to its part.
+
+    Args:
+        frame: it began before the start ended, as did what is above it.
+        span: its state to be.
+        above: the state above, whose link is the part of that in the start.
+    """
+    end = span.since = above.since
+    if end is None or above.link is None or len(frame) > OWN:
+        return
+    site: Site = frame[NODE][N_PATH].site
+    trace, parent_id = above.link
+    if not trace.sampled or end - frame[START] <= threshold(site):
+        return
+    span.link, span.inside = (trace, new_span_id()), above.inside + 1
+    took = end - frame[START]
+    emit(
+        (
+            site, trace, span.link[1], parent_id, frame[START], end, took, span.inside, {"otel_perf.open": True},
+            None, None, None, None, False,
+        )
+    )  # fmt: skip
 
 
 def ancestors(frame: Frame) -> Iterator[Frame]:

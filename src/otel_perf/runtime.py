@@ -50,7 +50,7 @@ class Runtime:
         self.memory = 0
         self.worker = 0
         self.thread = 0
-        self.stop = False
+        self.stop = self.over = False
         self.alarm = allocate_lock()
         self.ended = allocate_lock()
         self.writing = RLock()
@@ -141,9 +141,12 @@ class Runtime:
             self.worker = 0
             ended.release()
 
-    def write(self, final: bool) -> None:
-        """Write what is finished; called by the worker, and once by the thread that ends the process."""
-        if not self.writing.acquire(True, EXIT_LIMIT):
+    def write(self, final: bool, limit: float = EXIT_LIMIT) -> None:
+        """Write what is finished; called by the worker, and once by the thread that ends the process.
+
+        Another thread that writes is waited for at most *limit* seconds.
+        """
+        if not self.writing.acquire(True, limit):
             return
         current = recorder.CURRENT.get()
         recorder.CURRENT.set(recorder.MUTED)
@@ -169,7 +172,9 @@ class Runtime:
         """End the start at exit, while the application's own TracerProvider still takes its root."""
         if startup.current is not None:
             startup.current.finish("exit")
-        startup.close_open(clock.now(), False, None, recorder.CURRENT.get())
+        startup.identify_slow(recorder.CURRENT.get())
+        with recorder.hold():
+            startup.close_open(clock.now(), interrupted=False)
         self.flush()
 
     def _write_records(self) -> None:
@@ -308,17 +313,22 @@ class Runtime:
 
     def end(self, rule: str, interrupted: bool = False) -> None:
         """End the start and everything open, stop the worker, write what is left."""
-        state = recorder.state
-        if not state.recording:
+        if self.over:
             return
+        state = recorder.state
         outer, self.ending = self.ending, get_ident()
         try:
             if startup.current is not None:
                 startup.current.finish(rule, interrupted)
-            startup.close_open(clock.now(), interrupted, None, recorder.CURRENT.get())
+            startup.identify_slow(recorder.CURRENT.get())
+            with recorder.hold():  # a span that ends later is in no trace whose parent is not recorded any more
+                tracing.close_open(interrupted)
+                startup.close_open(clock.now(), interrupted)
+                state.recording = False
+            until = clock.now() + EXIT_LIMIT
             self.halt(EXIT_LIMIT)
-            self.write(final=True)
-            state.recording = False
+            self.write(final=True, limit=max(0.0, until - clock.now()))
+            self.over = True
             if self.folder is not None:
                 self.folder.close()
         finally:
@@ -530,6 +540,9 @@ def end_pre_init() -> None:
 
 def _begin_again(runtime: Runtime, given: dict[str, Any]) -> None:
     """A second init(): under `otel-perf run` the program's first one counts, else it came too late."""
+    if runtime.over:
+        runtime.complain("init", "init() after shutdown() records nothing: a process is recorded once")
+        return
     if not runtime.booted:
         late = sorted(key for key, item in given.items() if runtime.given.get(key) != item)
         if late:

@@ -35,6 +35,7 @@ from .recorder import (
     emit,
     end_frame,
     enter,
+    hold,
     identify,
     miss,
     new_span_id,
@@ -147,22 +148,29 @@ class Startup:
         """
         if self.over:
             return
-        self.over = True
         here = CURRENT.get()
-        end = now()
+        identify_slow(here)
+        with hold():
+            if not self.over:
+                self.over = True
+                self._finish(rule, interrupted, now())
+
+    def _finish(self, rule: str, interrupted: bool, end: float) -> None:
+        """End the start at *end*; no other thread's span gets an id or ends meanwhile."""
         if rule == "ready()":  # else they are open like everything that this end cuts short
             self.leave_entered(end)
         if rule == "ready()" and self.phases[-1:] == ("Ready",) and "Ready" not in self.seen:
             self.mark("Ready", end, end)
-        close_open(end, interrupted, self.frame[SPAN].trace, here)
         root: SpanState = self.frame[SPAN]
         trace = root.trace
+        close_open(end, interrupted, trace)
         state.startup = None
         state.span_threshold = self.threshold_after
         for frame in self.left:  # a context that stands there begins traces of its own too
             frame[SPAN] = None
         after = SpanState()  # what still stands in this frame's context now begins traces of its own
         after.foreign = True
+        after.since, after.link = end, (trace, root.span_id) if trace is not None else None
         self.frame[SPAN] = after
         restore(self.frame, self.token)  # calls are faster where the variable is not set
         if trace is None or not trace.sampled:
@@ -272,16 +280,21 @@ def _is_phase(frame: Frame) -> bool:
     return open_here and frame[NODE][N_PATH].site.kind == "phase"
 
 
-def close_open(end: float, interrupted: bool, trace: Trace | None, here: Frame) -> None:
-    """End every open span of *trace* (of all traces if None) at *end*; what goes on is a linked trace of its own.
+def identify_slow(here: Frame) -> None:
+    """Give calls in progress in the context *here* that are slower than their threshold an id, for close_open().
 
-    Calls in progress in the context *here* that are slower than their threshold are among them.
+    Not under its lock: the application's sampler may be asked, and wait for another thread.
     """
+    moment = now()
     for frame in ancestors(here):
         if frame[CHILDREN] is CLOSED or frame[SPAN] is not None or (frame[NODE] is None and len(frame) == OWN):
             continue
-        if end - frame[START] > (threshold(frame[NODE][N_PATH].site) if len(frame) == OWN else imports.threshold):
+        if moment - frame[START] > (threshold(frame[NODE][N_PATH].site) if len(frame) == OWN else imports.threshold):
             identify(frame, forced=False)
+
+
+def close_open(end: float, interrupted: bool, trace: Trace | None = None) -> None:
+    """End every open span of *trace* (of all traces if None) at *end*; what goes on is a linked trace of its own."""
     mark = {"otel_perf.open": True}
     if interrupted:
         mark["otel_perf.interrupted"] = True

@@ -70,6 +70,13 @@ def share(records: list[Any], start_lasts: bool) -> None:
         _waiting.clear()
 
 
+def close_open(interrupted: bool) -> None:
+    """End the spans of the plain API that are still open: the process ends."""
+    light = sys.modules.get(f"{__name__}.light")
+    if light is not None:
+        light.close_open(interrupted)
+
+
 def join_late() -> None:
     """Join the API if it is loaded by now: the worker asks too, for where imports are not watched."""
     module = sys.modules.get(TRIGGER)

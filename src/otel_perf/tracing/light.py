@@ -8,7 +8,9 @@ OTEL_PERF_TRACER=0.
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
+from weakref import WeakValueDictionary
 
 import opentelemetry.trace as api
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
@@ -16,7 +18,7 @@ from opentelemetry.trace import Span as ApiSpan
 from opentelemetry.trace import Tracer as ApiTracer
 
 from otel_perf.clock import now, unix_ns, wall_ns
-from otel_perf.recorder import SPAN, Trace, cover, emit, new_span_id, new_trace_id, state
+from otel_perf.recorder import CURRENT, MUTED, SPAN, Trace, cover, emit, new_span_id, new_trace_id, state
 
 from .bridge import SAMPLED, LazySpan, remember, trace_for
 from .limits import COUNTS, Attributes, bounded, exception_fields, nanoseconds, put, put_all, status_of, text
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 
 UNSET = Status(StatusCode.UNSET)
+_open: WeakValueDictionary[int, LightSpan] = WeakValueDictionary()  # spans that have not ended, by span id
 
 
 class Event:
@@ -89,6 +92,7 @@ class LightSpan(ApiSpan):
         self._unended = [True]
         self._begun = now()
         self.start_time = nanoseconds(start_time, unix_ns(self._begun, trace.offset))
+        _open[context.span_id] = self
 
     @property
     def dropped_attributes(self) -> int:
@@ -163,6 +167,7 @@ class LightSpan(ApiSpan):
             self._unended.pop()  # of two threads one gets it
         except IndexError:
             return
+        _open.pop(self.context.span_id, None)
         ended = now()
         # The monotonic clock keeps a child inside its parent; a time that was given is on the caller's clock.
         self.end_time = nanoseconds(end_time, unix_ns(ended, self._trace.offset))
@@ -205,7 +210,9 @@ class LightTracer(ApiTracer):
         record_exception: bool = True,
         set_status_on_exception: bool = True,
     ) -> ApiSpan:
-        """Start a span below the current one of *context*."""
+        """Start a span below the current one of *context*; none where our own code works."""
+        if CURRENT.get() is MUTED:
+            return api.INVALID_SPAN
         current = api.get_current_span(context)
         parent: Any = current.get_span_context()
         inside = None
@@ -278,6 +285,22 @@ class LightTracer(ApiTracer):
             yield current
 
 
+def close_open(interrupted: bool) -> None:
+    """End every span that is still open, for the process ends: what is inside them keeps its parent."""
+    for span in list(_open.values()):
+        span.set_attribute("otel_perf.open", True)
+        if interrupted:
+            span.set_attribute("otel_perf.interrupted", True)
+        span.end()
+
+
+def _after_fork() -> None:
+    """Leave the spans that are open to the parent process: a child that ends one records nothing."""
+    for span in list(_open.values()):
+        span._unended.clear()
+    _open.clear()
+
+
 def install() -> None:
     """Give proxy tracers a tracer of ours as long as the application has no provider.
 
@@ -299,6 +322,8 @@ def install() -> None:
         return mine
 
     api.ProxyTracer._tracer = property(_tracer)  # type: ignore[assignment, method-assign]
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_after_fork)
     probe = api.ProxyTracer("otel_perf", "")
     if api._TRACER_PROVIDER is None and state.recording and not isinstance(probe._tracer, LightTracer):
         api.ProxyTracer._tracer = original  # type: ignore[assignment, method-assign]

@@ -7,7 +7,7 @@ FAST := not stack and not browser and not slow
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-all lint types bench clean
+.PHONY: help venv demo test test-all backends lint types bench clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-10s %s\n' "$$t" "$$d"; done
@@ -37,8 +37,11 @@ demo: .venv/stamp-base ## record the sample application and show its startup rep
 test: .venv/stamp-dev ## unit and integration tests, a few minutes
 	$(BIN)/python -m pytest -m "$(FAST)"
 
-test-all: .venv/stamp-dev ## every test there is
+test-all: .venv/stamp-dev backends ## every test there is; needs Go for the real backends
 	$(BIN)/python -m pytest
+
+backends: .venv/stamp-base ## build the real backends that some tests need, once per machine (5 minutes, with Go)
+	$(BIN)/python tests/stack/backends/build.py
 
 lint: .venv/stamp-dev ## style, format, direction of imports, spelling
 	$(BIN)/ruff check .

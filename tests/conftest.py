@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -285,6 +286,41 @@ def metrics_of() -> Callable[[Path], list[dict[str, Any]]]:
         return found
 
     return read
+
+
+@pytest.fixture
+def logs_of() -> Callable[[Path], list[dict[str, Any]]]:
+    """Return a function giving the log records below a folder's ``.otel-perf/``, oldest first.
+
+    Keys: name (of the event), time (int ns), severity (number, text), attributes, trace_id, span_id, resource, process.
+    """
+
+    def read(folder: Path) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": record["eventName"],
+                "time": _nano(record["timeUnixNano"]),
+                "severity": (record["severityNumber"], record["severityText"]),
+                "attributes": _attributes(record["attributes"]),
+                "trace_id": _id(record["traceId"], 32) if record.get("traceId") else None,
+                "span_id": _id(record["spanId"], 16) if record.get("spanId") else None,
+                "resource": _attributes(group["resource"]["attributes"]),
+                "process": process,
+            }
+            for process, data in _lines(folder, "logs.jsonl")
+            for group in data["resourceLogs"]
+            for scoped in group["scopeLogs"]
+            for record in scoped["logRecords"]
+        ]
+
+    return read
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """Return a port of 127.0.0.1 on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 @pytest.fixture

@@ -1,9 +1,10 @@
 """Startup phases, profiled functions and budgets as OpenTelemetry data. Public names load on first use."""
 
-from .__about__ import __version__ as __version__
-
 TYPE_CHECKING = False  # type checkers take this name as true; importing typing would cost 7 ms
 if TYPE_CHECKING:
+    from .__about__ import __version__ as __version__
+    from .phases import enter_phase as enter_phase
+    from .phases import phase as phase
     from .profiling import operation as operation
     from .profiling import profile as profile
     from .runtime import init as init
@@ -11,14 +12,13 @@ if TYPE_CHECKING:
     from .runtime import report as report
     from .runtime import shutdown as shutdown
     from .runtime import usable as usable
-    from .startup import enter_phase as enter_phase
-    from .startup import phase as phase
 
 _ROOM = {
-    "enter_phase": "startup",
+    "__version__": "__about__",
+    "enter_phase": "phases",
     "init": "runtime",
     "operation": "profiling",
-    "phase": "startup",
+    "phase": "phases",
     "profile": "profiling",
     "ready": "runtime",
     "report": "runtime",

@@ -8,7 +8,9 @@ COMMANDS = {
     "demo": "run the sample application and show its startup report",
     "run": "run any Python program, unchanged, and record it",
     "report": "show what a run recorded",
+    "check": "judge a run by its budgets, as a gate: the exit status says whether all holds",
     "replay": "send recorded runs to an OpenTelemetry endpoint",
+    "doctor": "say what is configured, what is reachable, and what is wrong",
 }
 
 HELP = """usage: otel-perf COMMAND [...]

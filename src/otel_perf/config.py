@@ -117,6 +117,26 @@ def count(value: object) -> int:
     return number
 
 
+def ready_rule(value: object) -> tuple[str, float]:
+    """Return a rule of ``--ready-when`` and its number: ``port:N``, ``listen``, ``exit`` or a duration such as ``5s``.
+
+    Raises:
+        ValueError: anything else.
+    """
+    text = str(value).strip()
+    if text in ("listen", "exit", "auto"):
+        return text, 0.0
+    rule, _, number = text.partition(":")
+    if rule == "port" and number.isascii() and number.isdigit() and 0 < int(number) < 65536:
+        return rule, float(number)
+    if text[-1:].isalpha():
+        try:
+            return "delay", seconds(text)
+        except ValueError:
+            pass
+    raise ValueError(f"write port:N, listen, exit, auto or a duration such as 5s, got {text!r}")
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"expected a str, not {type(value).__name__}")
@@ -132,6 +152,13 @@ TABLE: tuple[tuple[str, str, Callable[[Any], Any], Any, str], ...] = (
         "service.name; else of OTEL_RESOURCE_ATTRIBUTES; else the program's name",
     ),
     ("version", "OTEL_PERF_VERSION", _text, None, "service.version; else of OTEL_RESOURCE_ATTRIBUTES"),
+    (
+        "endpoint",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        _text,
+        None,
+        "where records are sent, http://host:port; nothing leaves the machine without",
+    ),
     ("phases", "OTEL_PERF_PHASES", names, None, "the startup's phases in order; else the default list"),
     ("folder", "OTEL_PERF_FOLDER", _text, ".otel-perf", "where runs are kept"),
     (
@@ -175,8 +202,28 @@ TABLE: tuple[tuple[str, str, Callable[[Any], Any], Any, str], ...] = (
         True,
         "write what is open when SIGTERM or SIGHUP ends the process",
     ),
-    ("children", "OTEL_PERF_CHILDREN", switch, True, "under `otel-perf run`, record child interpreters too"),
-    ("strict", "OTEL_PERF_STRICT", switch, False, "raise errors of our own instead of counting them"),
+    (
+        "children",
+        "OTEL_PERF_CHILDREN",
+        switch,
+        True,
+        "record forked children and, under `otel-perf run`, child interpreters too",
+    ),
+    ("watch", "OTEL_PERF_WATCH", switch, True, "look at CPU time and waiting while the start lasts"),
+    (
+        "ready_when",
+        "OTEL_PERF_READY_WHEN",
+        ready_rule,
+        None,
+        "what ends the start: port:N, listen, exit or a duration; under `otel-perf run` else inferred",
+    ),
+    (
+        "strict",
+        "OTEL_PERF_STRICT",
+        switch,
+        False,
+        "raise errors of our own instead of counting them, and say on stderr what is wrong with the start",
+    ),
     ("disabled", "OTEL_SDK_DISABLED", otel_boolean, False, "record nothing at all"),
     (
         "resource_attributes",
@@ -228,12 +275,16 @@ class Settings:
     Attributes:
         sources: for each setting that is not the default, where it came from.
         complaints: one sentence for each value that could not be taken, with the default taken instead.
+        budgets: name of the configuration file and its table ``budgets`` as it stands there, for budgets.read().
     """
 
-    def __init__(self, values: dict[str, Any], sources: dict[str, str], complaints: list[str]) -> None:
+    def __init__(
+        self, values: dict[str, Any], sources: dict[str, str], complaints: list[str], budgets: tuple[str, Any]
+    ) -> None:
         self.__dict__.update(values)
         self.sources = sources
         self.complaints = complaints
+        self.budgets = budgets
 
     if TYPE_CHECKING:
 
@@ -251,7 +302,7 @@ def load(arguments: Mapping[str, Any], environ: Mapping[str, str] | None = None,
     """
     environ = os.environ if environ is None else environ
     complaints: list[str] = []
-    file, table = _read_file(directory, complaints)
+    file, table = read_file(directory, complaints)
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for key, variable, parse, default, _ in TABLE:
@@ -275,10 +326,10 @@ def load(arguments: Mapping[str, Any], environ: Mapping[str, str] | None = None,
     complaints += [
         f"{file}: {key!r} is no setting of otel-perf" for key in table if key not in known and key != "budgets"
     ]
-    return Settings(values, sources, complaints)
+    return Settings(values, sources, complaints, (file, table.get("budgets")))
 
 
-def _read_file(directory: str, complaints: list[str]) -> tuple[str, dict[str, Any]]:
+def read_file(directory: str, complaints: list[str]) -> tuple[str, dict[str, Any]]:
     """Return name and table of the first configuration file that is there and ours."""
     for name, marker in (("otel-perf.toml", b""), ("pyproject.toml", b"otel-perf")):
         path = os.path.join(directory, name)

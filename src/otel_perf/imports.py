@@ -36,6 +36,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Token
+    from types import FrameType
     from typing import Any
 
 NESTED, MODULE = OWN, OWN + 1
@@ -154,7 +155,17 @@ def _leave(frame: list[Any], took: float, error: BaseException | None, token: To
     elif len(parent) == LENGTH:
         parent[NESTED] += took
     site = Site(f"import {name}"[:1024], name, "import")
-    end_frame(frame, site, end, slow, describe(error), {"otel_perf.module": name})
+    end_frame(frame, site, end, slow, describe(error), {"otel_perf.module": name, **(_importer() if slow else {})})
+
+
+def _importer() -> dict[str, Any]:
+    """Return file and line of the import statement that the running hook serves."""
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001
+    while frame is not None and (
+        frame.f_code.co_filename.startswith("<frozen importlib") or frame.f_globals.get("__name__") == "importlib"
+    ):
+        frame = frame.f_back
+    return {} if frame is None else {"code.file.path": frame.f_code.co_filename, "code.line.number": frame.f_lineno}
 
 
 def _loaded(name: str) -> None:

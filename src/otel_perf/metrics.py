@@ -6,7 +6,7 @@ last point of a series is its value.
 
 from __future__ import annotations
 
-from .export.otlp_json import attributes, double, quote
+from .export.otlp_json import MAX_LINE, attributes, double, metric_text
 from .recorder import BUCKETS, LOWEST, N_CHILDREN, N_PATH, N_TOTAL, OVERFLOW, nodes, snapshot
 
 TYPE_CHECKING = False
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from .recorder import Node, Path
 
+MAX_METRIC = MAX_LINE // 2  # characters of points in one metric
 _OVERFLOW = {"otel.metric.overflow": True}
 
 
@@ -82,8 +83,8 @@ def function_metrics(start: int, time: int, seen: list[tuple[Path, int]] | None 
     points = [_histogram_point(name, kind, one, start, time) for (name, kind), one in series.items() if one.changed]
     if not points:
         return []
-    duration = _metric("otel_perf.function.duration", "s", "exponentialHistogram", points, monotonic=False)
-    return [duration, *_path_metrics(rows, f'"startTimeUnixNano":"{start}","timeUnixNano":"{time}"')]
+    durations = _metrics("otel_perf.function.duration", "s", "exponentialHistogram", points, monotonic=False)
+    return [*durations, *_path_metrics(rows, f'"startTimeUnixNano":"{start}","timeUnixNano":"{time}"')]
 
 
 def _inside_itself(path: Path) -> bool:
@@ -114,9 +115,9 @@ def _path_metrics(rows: dict[str, list[Any]], when: str) -> list[str]:
             time_points.append(f'{point},"asDouble":{double(total)}}}')
             self_points.append(f'{point},"asDouble":{double(own)}}}')
     return [
-        _metric("otel_perf.profile.calls", "{call}", "sum", calls_points),
-        _metric("otel_perf.profile.time", "s", "sum", time_points),
-        _metric("otel_perf.profile.self_time", "s", "sum", self_points),
+        *_metrics("otel_perf.profile.calls", "{call}", "sum", calls_points),
+        *_metrics("otel_perf.profile.time", "s", "sum", time_points),
+        *_metrics("otel_perf.profile.self_time", "s", "sum", self_points),
     ]
 
 
@@ -158,21 +159,13 @@ def _histogram_point(name: str, kind: str, one: Series, start: int, time: int) -
     )
 
 
-def _metric(name: str, unit: str, kind: str, points: list[str], monotonic: bool = True) -> str:
-    more = ',"isMonotonic":true' if monotonic else ""
-    return (
-        f'{{"name":{quote(name)},"unit":"{unit}","{kind}":{{"aggregationTemporality":2{more}'
-        f',"dataPoints":[{",".join(points)}]}}}}'
-    )
-
-
-def sum_metric(name: str, unit: str, number: float, start: int, time: int) -> str:
-    """Return a monotonic cumulative sum with one point."""
-    shown = f'"asInt":"{number}"' if isinstance(number, int) else f'"asDouble":{double(number)}'
-    return _metric(name, unit, "sum", [f'{{"startTimeUnixNano":"{start}","timeUnixNano":"{time}",{shown}}}'])
-
-
-def gauge_metric(name: str, unit: str, number: float, time: int) -> str:
-    """Return a gauge with one point."""
-    shown = f'"asInt":"{number}"' if isinstance(number, int) else f'"asDouble":{double(number)}'
-    return f'{{"name":{quote(name)},"unit":"{unit}","gauge":{{"dataPoints":[{{"timeUnixNano":"{time}",{shown}}}]}}}}'
+def _metrics(name: str, unit: str, kind: str, points: list[str], monotonic: bool = True) -> list[str]:
+    """Return *points* as one metric, or as more of the same name where one would not fit into a line."""
+    found: list[str] = []
+    first = length = 0
+    for index, point in enumerate(points):
+        if length + len(point) > MAX_METRIC and index > first:
+            found.append(metric_text(name, unit, kind, points[first:index], monotonic))
+            first, length = index, 0
+        length += len(point) + 1
+    return [*found, metric_text(name, unit, kind, points[first:], monotonic)]

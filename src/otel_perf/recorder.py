@@ -1,6 +1,6 @@
 """Call tree, open frames and finished records: what the application's threads touch.
 
-Imports only: contextvars, sys, time, _random, _thread. No OpenTelemetry, no I/O, no lock on the path of a call.
+Imports only: contextvars, os, sys, time, _thread. No OpenTelemetry, no I/O, no lock on the path of a call.
 Reading order: Site, the layouts of frames and nodes, enter() and leave(), identify(); the worker's drain(), snapshot().
 
 A *frame* is one call in progress: a plain list, because building one is on the path of every call. A *node* is one
@@ -15,8 +15,8 @@ frame that new work belongs to.
 from __future__ import annotations
 
 from _contextvars import ContextVar  # no module of that name on sys.path can stand for it
-from _random import Random
-from _thread import RLock
+from _thread import RLock, get_native_id
+from os import urandom
 from sys import exc_info
 
 from .clock import now, wall_offset
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     Frame = list[Any]
     Node = list[Any]
-    # site, trace, span id, parent's span id, begin, end, self time (monotonic seconds), depth, attributes, error (its
-    # type and message), link (trace and span id), events, status, and whether the parent is remote
     Record = tuple[Any, ...]
 
 # Frame layout. A foreign frame has one slot more, the OpenTelemetry context that it stands for (tracing/bridge.py); an
@@ -45,6 +43,11 @@ OWN = 6  # slots of a frame of ours
 #     N_CHILDREN is slot 0 of both, so that a frame can take it over.
 N_CHILDREN, N_LIMIT, N_LOW, N_MID, N_TOTAL, N_BELOW, N_ABOVE, N_PATH = range(8)
 
+# Record layout, of a finished span: ids are numbers, times monotonic seconds; the error is its type and message, the
+# link trace and span id; the last says whether the parent lives in another process.
+R_SITE, R_TRACE, R_SPAN_ID, R_PARENT_ID, R_BEGIN, R_END, R_SELF_TIME, R_DEPTH, R_ATTRIBUTES = range(9)
+R_ERROR, R_LINK, R_EVENTS, R_STATUS, R_REMOTE = range(9, 14)
+
 CLOSED: dict[Any, Node] = {}  # never filled
 NEVER = -1.0  # as a limit: every duration is above it, so the slow exit decides
 FOREVER = float("inf")
@@ -57,8 +60,15 @@ SCALE = 2.0**-LOWEST  # bucket 0 begins at 1
 MAX_FINISHED = 200_000  # finished records waiting for the worker; beyond it they are dropped and counted
 MAX_SITES = 2_000  # profile series, as OpenTelemetry's default cardinality limit for metrics
 MAX_NODES = 10_000  # call paths
-MAX_DEPTH = 128  # of a call path; deeper calls are counted below one flat node
+MAX_DEPTH = 128  # of a call path; deeper calls are counted below one flat node, as are those of
+MAX_PATH = 4_096  # characters
 MAX_FORCED = 10_000  # spans a second of one function that exist only because something inside asked for their id
+OURS = frozenset(  # attributes that every span of ours has: what the application sets of these is not taken
+    (
+        "otel_perf.kind", "otel_perf.depth", "otel_perf.self_time", "code.function.name", "code.file.path",
+        "code.line.number",
+    )
+)  # fmt: skip
 MAX_INTERVALS = 32  # children kept apart when their union is taken
 
 
@@ -104,7 +114,7 @@ class Site:
         self.threshold = threshold
         self.slow = slow
         self.key: Site = self
-        self.static: str | None = None
+        self.static: bytes | None = None
         self.forced = 0
         self.forced_since = 0.0
 
@@ -209,6 +219,7 @@ class Path:
         "below",
         "depth",
         "histogram",
+        "length",
         "max",
         "min",
         "misses",
@@ -226,6 +237,7 @@ class Path:
         self.parent = parent
         self.depth = depth
         self.overflow = overflow
+        self.length = len(site.name) + (parent[N_PATH].length + 1 if parent is not None else 0)
         self.histogram = [0] * BUCKETS
         self.below = 0  # the lower one of the two buckets that the node counts
         self.min = FOREVER
@@ -261,7 +273,7 @@ _deep: dict[Any, Node] = {}
 _wide: dict[Any, Node] = {}
 MUTED[SPAN] = SpanState()
 MUTED[SPAN].foreign = True
-_random = Random()
+_random: list[int] = []  # 64-bit words for the ids to come
 _identity = RLock()  # re-entrant: a finaliser may run, and record, in the middle of identify()
 
 
@@ -271,6 +283,7 @@ class _State:
     __slots__ = (
         "dropped",
         "idle",
+        "main_thread",
         "on_parent",
         "on_root",
         "on_timed",
@@ -284,6 +297,7 @@ class _State:
         self.span_threshold = 0.001  # seconds; 0.010 once the start is over
         self.startup: Frame | None = None  # the root frame while the start lasts
         self.recording = False  # nothing is kept before init() and after shutdown()
+        self.main_thread = 0  # its native id
         self.dropped = 0  # records refused since the process began
         self.idle = False  # the worker sleeps and wants to be woken by the next record
         self.wake: Callable[[], None] = lambda: None
@@ -354,9 +368,11 @@ def miss(parent: Frame, key: Site) -> tuple[Frame, Node]:
     if node is not None:
         return parent, node
     tree_parent: Node | None = above[NODE]
-    depth = 0 if tree_parent is None else tree_parent[N_PATH].depth + 1
+    depth = length = 0
+    if tree_parent is not None:
+        depth, length = tree_parent[N_PATH].depth + 1, tree_parent[N_PATH].length + len(key.name)
     overflow = ""
-    if depth >= MAX_DEPTH:
+    if depth >= MAX_DEPTH or length >= MAX_PATH:
         children, overflow = _deep, "deep"
     elif len(nodes) >= MAX_NODES:
         children, overflow = _wide, "wide"
@@ -686,6 +702,8 @@ def end_frame(
         if span is not None and span.trace is None and span.since is not None and end <= span.since:
             wanted = False  # it ended while its trace was being ended, which has recorded it
         if wanted or (span is not None and span.trace is not None):
+            if state.startup is not None and (thread := get_native_id()) != state.main_thread:
+                extra = {**(extra or {}), "thread.id": thread}  # the worker explains what it did
             record(frame, site, end, error, extra, active)
         close(frame)
 
@@ -792,7 +810,7 @@ def record(
     if trace is None or not trace.sampled or not state.recording:
         return
     if span.extra is not None:
-        extra = {**span.extra, **(extra or {})}
+        extra = {**{key: span.extra[key] for key in span.extra if key not in OURS}, **(extra or {})}
     self_time = max(0.0, (end - begin if active is None else active) - span.covered)
     if active is not None:
         extra = {**(extra or {}), "otel_perf.active_time": active}
@@ -831,6 +849,30 @@ def describe(error: BaseException | None) -> tuple[str, str] | None:
     return name, message[:4096]
 
 
+def plain_record(
+    site: Site,
+    trace: Trace,
+    span_id: int,
+    parent_id: int,
+    begin: float,
+    end: float,
+    self_time: float,
+    depth: int,
+    attributes: dict[str, Any] | None = None,
+    link: tuple[Trace, int] | None = None,
+) -> Record:
+    """Return the record of a span that nobody could set anything on."""
+    return (
+        site, trace, span_id, parent_id, begin, end, self_time, depth, attributes, None, link, None, None, False,
+    )  # fmt: skip
+
+
+def with_attributes(record: Record, more: dict[str, Any]) -> Record:
+    """Return *record* with *more* attributes."""
+    attributes = {**(record[R_ATTRIBUTES] or {}), **more}
+    return (*record[:R_ATTRIBUTES], attributes, *record[R_ATTRIBUTES + 1 :])
+
+
 def emit(finished_record: Record | Any) -> None:
     """Queue a finished record, or a span of the API, for the worker; wake it if this is the first after silence."""
     if len(finished) >= MAX_FINISHED:
@@ -847,12 +889,25 @@ def emit(finished_record: Record | Any) -> None:
 
 def new_trace_id() -> int:
     """Return a random trace id whose first digit is not 0: some backends cut leading zeros and then find nothing."""
-    return _random.getrandbits(128) | 1 << 127
+    try:
+        return _random.pop() << 64 | _random.pop() | 1 << 127
+    except IndexError:
+        _draw()
+        return new_trace_id()
 
 
 def new_span_id() -> int:
     """Return a random span id whose first digit is not 0."""
-    return _random.getrandbits(64) | 1 << 63
+    try:
+        return _random.pop() | 1 << 63
+    except IndexError:
+        _draw()
+        return new_span_id()
+
+
+def _draw() -> None:
+    """Ask the system for random words, many at a time; the module _random would have to be loaded from a file."""
+    _random.extend(memoryview(urandom(2048)).cast("Q").tolist())
 
 
 def identify(frame: Frame, forced: bool = True) -> SpanState | None:
@@ -970,12 +1025,8 @@ def _divide(frame: Frame, span: SpanState, above: SpanState) -> None:
         return
     span.link, span.inside = (trace, new_span_id()), above.inside + 1
     took = end - frame[START]
-    emit(
-        (
-            site, trace, span.link[1], parent_id, frame[START], end, took, span.inside, {"otel_perf.open": True},
-            None, None, None, None, False,
-        )
-    )  # fmt: skip
+    part = {"otel_perf.open": True}
+    emit(plain_record(site, trace, span.link[1], parent_id, frame[START], end, took, span.inside, part))
 
 
 def ancestors(frame: Frame) -> Iterator[Frame]:
@@ -1008,7 +1059,7 @@ def after_fork() -> None:
     """Begin anew in a forked child: what the parent recorded, counts and has open stays the parent's."""
     global _identity  # another thread of the parent may hold it
     _identity = RLock()
-    _random.seed()
+    _random.clear()
     for frame in ancestors(_get()):
         if frame is not ROOT:
             frame[CHILDREN] = CLOSED

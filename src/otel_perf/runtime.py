@@ -11,7 +11,8 @@ import os
 import sys
 from _thread import RLock, allocate_lock, get_ident, get_native_id, start_new_thread
 
-from . import clock, config, imports, recorder, sampling, startup, tracing
+from . import clock, config, imports, recorder, startup, tracing
+from .writer import Writer, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,22 +20,25 @@ if TYPE_CHECKING:
 
     from .config import Settings
 
+WATCH_AFTER = 0.03  # seconds: what ends within them has nothing to explain
 WRITE_AFTER = 0.2  # seconds from the first record after silence to the disk
 STATISTICS_EVERY = 1.0  # seconds between two looks at the statistics, longer when they are expensive
 STATISTICS_SHARE = 200  # the looks take at most one part in this many of a core
 FEW = 2_000  # records whose writing a fork may wait for, 10 ms of CPU
+HOLD_ROOT = 3.0  # seconds that the root of a start whose end was inferred waits for ready()
+LOADING_LIMIT = 2.0  # seconds that a fork waits while the worker imports: the child could never import that again
 EXIT_LIMIT = 1.5  # seconds that an exit waits for the worker
+
+INFO, ERROR = 9, 17  # severity numbers
+SENDING = (  # any of these has records sent
+    "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER",
+)  # fmt: skip
+END, ENDED = "otel_perf.end", "otel_perf.process.ended"
+USABLE = "otel_perf.startup.usable"
 
 _runtime: Runtime | None = None
 _starting = RLock()
-
-
-def say(what: object) -> None:
-    """Write one line to stderr, if there is one that takes it."""
-    try:
-        sys.stderr.write(f"otel-perf: {what}\n")
-    except Exception:  # noqa: BLE001  # it may be closed, or None
-        return
 
 
 class Runtime:
@@ -42,29 +46,26 @@ class Runtime:
 
     def __init__(self, settings: Settings, begun: float) -> None:
         self.settings = settings
-        self.base = os.path.abspath(settings.folder)
-        self.run = os.environ.get("OTEL_PERF_RUN", "")
+        self.writer = Writer(settings, self.begin_sending)
+        self.complain = self.writer.complain
+        self.begun = begun
         self.booted = False
         self.given: dict[str, Any] = {}
-        self.init_time = 0.0
-        self.memory = 0
-        self.worker = 0
-        self.thread = 0
+        self.main = get_ident()
+        self.worker = self.thread = 0  # identifier, native id
+        self.counted = 0.0  # seconds of its CPU that are in what we cost
         self.stop = self.over = False
+        self.loading = False  # the worker loads the rooms that write
         self.alarm = allocate_lock()
         self.ended = allocate_lock()
         self.writing = RLock()
-        self.folder: Any = None
-        self.instance = ""
-        self.resource = ""
-        self.worker_time = 0.0
-        self.counting_since = clock.wall_ns()
         self.statistics_due = begun + STATISTICS_EVERY
-        self.refused = 0
-        self.pending: list[list[Any]] = []  # batches of records, a line each, that are not written yet
+        self.explainer: Any = None  # while the start lasts
+        self.endpoints: Any = None  # where records are sent, and
+        self.sender: Any = None  # the thread that does
         self.busy = self.ending = 0  # the thread that writes, and the one that ends the process
         self.signalled = (0, 0)  # a signal that came to one of them in the meantime, and to which
-        self.said: set[str] = set()
+        self.how: dict[str, Any] = {}  # the process ended
         self.alarm.acquire()
 
     # --- beginning ---------------------------------------------------------------------------------------------------
@@ -75,6 +76,7 @@ class Runtime:
         state = recorder.state
         state.wake = self.wake
         state.recording = True
+        state.main_thread = _main_thread()
         state.span_threshold = settings.startup_span_threshold
         imports.threshold = settings.import_threshold
         created, how = startup.process_creation()
@@ -123,16 +125,20 @@ class Runtime:
 
     def _work(self, ended: Any) -> None:
         recorder.CURRENT.set(recorder.MUTED)
-        self.thread = get_native_id()
+        self.thread, self.counted = get_native_id(), 0.0
         try:
+            if not self.stop and not recorder.finished:
+                self.alarm.acquire(True, WATCH_AFTER)
+            if not self.stop:
+                self._watch_start()
             while not self.stop:
                 recorder.state.idle = True
                 if not recorder.finished:
-                    self.alarm.acquire(True, max(0.01, self.statistics_due - clock.now()))
+                    self._wait(max(0.01, self.statistics_due - clock.now()))
                 recorder.state.idle = False
                 tracing.join_late()
                 if recorder.finished and not self.stop:
-                    self.alarm.acquire(True, WRITE_AFTER)  # more records come; only halt() ends this early
+                    self._wait(WRITE_AFTER)  # more records come; only halt() ends this early
                 if not self.stop:  # else whoever stops us goes on with what is left
                     self.write(final=False)
         except BaseException as error:  # noqa: BLE001  # never in the host's face; the exit writes what is left
@@ -140,6 +146,42 @@ class Runtime:
         finally:
             self.worker = 0
             ended.release()
+
+    def _watch_start(self) -> None:
+        """Begin to watch the start, if it lasts; go on where a fork has stopped the worker."""
+        start = startup.current
+        if self.explainer is not None:
+            self.explainer.work_on(self.thread)
+        elif start is not None and self.writer.root_due and (self.settings.watch or self.settings.strict):
+            try:
+                from .explain import Explainer
+
+                rule = self.settings.ready_when or (("auto", 0.0) if self.booted else None)
+                self.explainer = Explainer(start, self.settings, self.thread, self.main, rule)
+            except Exception as error:  # noqa: BLE001  # without reasons, but recorded all the same
+                self.complain("watch", error)
+
+    def _wait(self, seconds: float) -> None:
+        """Wait until the alarm rings, at most *seconds*; look at the start meanwhile."""
+        until = clock.now() + seconds
+        while (left := until - clock.now()) > 0.0:
+            explainer = self.explainer  # another thread that writes may be done with it
+            if self.alarm.acquire(True, left if explainer is None else min(left, explainer.interval)):
+                return
+            if explainer is not None:
+                self._look()
+
+    def _look(self) -> None:
+        if not self.writing.acquire(False):  # whoever writes explains what it writes
+            return
+        try:
+            if self.explainer is not None:
+                self.explainer.look()
+        except Exception as error:  # noqa: BLE001
+            self.explainer = None
+            self.complain("watch", error)
+        finally:
+            self.writing.release()
 
     def write(self, final: bool, limit: float = EXIT_LIMIT) -> None:
         """Write what is finished; called by the worker, and once by the thread that ends the process.
@@ -152,16 +194,29 @@ class Runtime:
         recorder.CURRENT.set(recorder.MUTED)
         outer, self.busy = self.busy, get_ident()
         try:
-            begun = _thread_time()
+            mine = get_native_id() == self.thread
+            since = self._count(self.counted if mine else _thread_time())
             self._write_records()
+            since = self._count(since)
             if final or clock.now() >= self.statistics_due:
-                self._write_statistics(final)
-            self.worker_time += _thread_time() - begun
+                begun = clock.now()
+                self.writer.statistics(final)
+                ended = clock.now()
+                self.statistics_due = ended + max(STATISTICS_EVERY, (ended - begun) * STATISTICS_SHARE)
+                since = self._count(since)
+            if mine:
+                self.counted = since
         finally:
             recorder.CURRENT.set(current)
             self.busy = outer
             self.writing.release()
         self.obey()
+
+    def _count(self, since: float) -> float:
+        """Count this thread's CPU time since *since* as ours, and return what it is now."""
+        used = _thread_time()
+        self.writer.cpu_time += used - since
+        return used
 
     def flush(self) -> None:
         """Write and share what is finished, on the thread that asks."""
@@ -179,158 +234,101 @@ class Runtime:
 
     def _write_records(self) -> None:
         """Write what is finished, then share it: the application's processors may take their time."""
-        from .export.otlp_json import SPANS_A_LINE
+        self.loading = True
+        from .export import folder, otlp_json  # noqa: F401
 
-        taken = [self._with_cost(record) for record in recorder.drain()]
-        self.pending += [taken[first : first + SPANS_A_LINE] for first in range(0, len(taken), SPANS_A_LINE)]
-        while self.pending:  # what is not written yet stays there: Ctrl-C may end this from inside
-            batch, written = self.pending[0], 0
-            try:
-                written = self._write_batch(batch)
-            except Exception as error:  # noqa: BLE001
-                self._failed(error)
-            self.refused += len(batch) - written
-            del self.pending[0]
+        self.loading = False
+        start, writer = startup.current, self.writer
+        if start is not None and start.held and clock.now() - start.end > HOLD_ROOT:
+            start.release()
+        taken = recorder.drain()
+        if writer.root_due:
+            if self.settings.strict and self.explainer is None:
+                self._watch_start()  # the process ends before the worker has
+            taken = self._explained([writer.with_cost(record) for record in taken])
+        writer.records(taken)
+        if self.sender is not None and not writer.root_due:
+            self.sender.ready()
         if taken and self.settings.provider:
-            start = startup.current
             tracing.share(taken, start is not None and not start.over)
 
-    def _with_cost(self, record: Any) -> Any:
-        """Return *record*, the start's root with what we have cost so far."""
-        if type(record) is tuple and record[0].kind == "startup":
-            return (*record[:8], {**record[8], **self._cost()}, *record[9:])
-        return record
-
-    def _write_batch(self, records: list[Any]) -> int:
-        """Write records as one line, and return how many reached the disk."""
-        from .export import otlp_json
-
-        folder, written = self._open(), 0
-        for line, done, _ in otlp_json.trace_lines(self.resource, self._scope(), records):
-            if not line or folder.write("traces.jsonl", line):
-                written += done
-            else:
-                self.complain(
-                    "limit", f"the run folder's limit of {folder.limit} bytes is reached; records are dropped"
-                )
-        return written
-
-    def _failed(self, error: Exception) -> None:
-        self.complain("folder" if isinstance(error, OSError) else "worker", error)
-
-    def _write_statistics(self, final: bool) -> None:
-        """Write the statistics that changed; what could not be written is tried again at the next look."""
-        from . import metrics
-
-        begun = clock.now()
-        changed: list[Any] = []
+    def _explained(self, records: list[Any]) -> list[Any]:
+        """Return *records* with their causes; with strict, say what is wrong with the start once its root is there."""
+        if self.explainer is None:
+            return records
         try:
-            if not self._write_metrics(metrics.function_metrics(self.counting_since, clock.wall_ns(), changed), final):
-                changed.clear()
+            records = self.explainer.explain(records, self.how)
+            for finding in self.explainer.findings:
+                say(f"{finding.severity}: {finding.message}")
+            if self.explainer.over:
+                self.explainer = None
         except Exception as error:  # noqa: BLE001
-            changed.clear()
-            self._failed(error)
-        for path, calls in changed:
-            path.seen = calls
-        ended = clock.now()
-        self.statistics_due = ended + max(STATISTICS_EVERY, (ended - begun) * STATISTICS_SHARE)
+            self.explainer = None
+            self.complain("explanation", error)
+        return records
 
-    def _write_metrics(self, found: list[str], final: bool) -> bool:
-        """Write one line of metrics with what we cost; return whether it reached the disk."""
-        from . import metrics
-        from .export import otlp_json
+    def note(self, name: str, severity: int, fields: dict[str, Any]) -> None:
+        """Record an event of the process, with the ids of its start's root."""
+        start = startup.current
+        ids = (start.trace.id, start.root.span_id) if start is not None else (0, 0)
+        self.writer.note(name, severity, ids, fields)
 
-        if not found and not (final and self.folder is not None):
-            return True
-        start, time = self.counting_since, clock.wall_ns()
-        dropped = recorder.state.dropped + self.refused
-        found.append(metrics.sum_metric("otel_perf.self.dropped", "{record}", dropped, start, time))
-        found.append(metrics.sum_metric("otel_perf.self.cpu_time", "s", self.worker_time, start, time))
-        if self.init_time:
-            found.append(metrics.gauge_metric("otel_perf.self.init_time", "s", self.init_time, time))
-        if self.memory:
-            found.append(metrics.gauge_metric("otel_perf.self.memory", "By", self.memory, time))
-        folder = self._open()  # which describes the resource too
-        return bool(folder.write("metrics.jsonl", otlp_json.metric_line(self.resource, self._scope(), found)))
-
-    def _open(self) -> Any:
-        """Return the run folder, made at the first use, so that what writes nothing leaves nothing."""
-        if self.folder is None:
-            from .export import folder
-
-            run = self.run or folder.create_run(self.base)
-            self.run = run
-            self.folder = folder.create_process(run, self.settings.folder_limit)
-            self.describe()
-            settings = self.settings
-            base = os.path.dirname(run)
-            if len(os.listdir(run)) == 1:  # once a run, by its first process
-                try:
-                    folder.retire(base, run, settings.keep_runs, settings.keep_time, settings.folder_limit)
-                except OSError:  # another process tidies at the same moment
-                    return self.folder
-        return self.folder
-
-    def describe(self) -> None:
-        """Build the resource again, for records that follow."""
-        from . import resource
-        from .export import otlp_json
-
-        if not self.instance:
-            number = f"{recorder.new_trace_id():032x}"
-            self.instance = f"{number[:8]}-{number[8:12]}-4{number[13:16]}-{number[16:20]}-{number[20:]}"
-        self.resource = otlp_json.attributes(resource.describe(self.settings, self.instance))
-
-    def _scope(self) -> str:
-        from .__about__ import __version__
-        from .export import otlp_json
-
-        return otlp_json.scope("otel_perf", __version__)
-
-    def _cost(self) -> dict[str, Any]:
-        """Return what we have cost this program so far, for the root span."""
-        cost: dict[str, Any] = {"otel_perf.budget.startup": 2.0, "otel_perf.self.cpu_time": self.worker_time}
-        if self.init_time:
-            cost["otel_perf.self.init_time"] = self.init_time
-        if self.memory > 0:
-            cost["otel_perf.self.memory"] = self.memory
-        if imports.seen:
-            cost["otel_perf.startup.imports"] = imports.seen
-        return cost
-
-    def complain(self, cause: str, what: object) -> None:
-        """Say once for each cause what is wrong, on stderr; never raise."""
-        if cause in self.said:
+    def begin_sending(self) -> None:
+        """Begin the thread that sends what is in the folder, if there is an endpoint."""
+        if not self.endpoints:
             return
-        self.said.add(cause)
-        if isinstance(what, OSError) and cause == "folder":
-            what = f"cannot write the run folder {what.filename or self.base}: {what.strerror}; records are dropped"
-        elif isinstance(what, BaseException):
-            what = f"internal error in the {cause}, records may be missing: {type(what).__name__}: {what}"
-        say(what)
+        if self.sender is not None:
+            self.sender.endpoints = self.endpoints  # for what has not begun yet
+            return
+        from .export.follow.sender import Sender
+
+        start = startup.current
+        lasts = start is not None and self.writer.root_due and start.trace.sampled
+        self.sender = Sender(self.writer.folder.path, self.endpoints, say, begun=self.begun, start_lasts=lasts)
+        self.sender.start()
 
     # --- ending ------------------------------------------------------------------------------------------------------
 
-    def end(self, rule: str, interrupted: bool = False) -> None:
-        """End the start and everything open, stop the worker, write what is left."""
+    def end(self, rule: str, interrupted: bool = False, signal: int = 0, stack: Any = None) -> None:
+        """End the start and everything open, stop the worker, write what is left.
+
+        Args:
+            rule: ``exit``, ``shutdown`` or ``signal``.
+            interrupted: open spans are marked so.
+            signal: its number, and
+            stack: the frame that it interrupted.
+        """
         if self.over:
             return
-        state = recorder.state
+        state, start = recorder.state, startup.current
         outer, self.ending = self.ending, get_ident()
         try:
-            if startup.current is not None:
-                startup.current.finish(rule, interrupted)
+            self.how = {END: rule}
+            told = rule == "exit" and not recorder.open_spans and getattr(sys, "last_value", None) is None
+            if not told:  # else there is nothing to find out
+                from .ending import how
+
+                self.how = how(rule, signal, stack, start)
+            elif start is not None and not start.over:
+                start.attributes.update(self.how)
+            told = told and start is not None and not start.over and start.trace.sampled
+            if start is not None:
+                start.finish(rule, interrupted=interrupted)
+                start.release()
             startup.identify_slow(recorder.CURRENT.get())
             with recorder.hold():  # a span that ends later is in no trace whose parent is not recorded any more
                 tracing.close_open(interrupted)
                 startup.close_open(clock.now(), interrupted)
                 state.recording = False
+            if not told and self.writer.waits():
+                self.note(ENDED, ERROR if "exception.type" in self.how or signal else INFO, self.how)
             until = clock.now() + EXIT_LIMIT
             self.halt(EXIT_LIMIT)
             self.write(final=True, limit=max(0.0, until - clock.now()))
+            if self.sender is not None:
+                self.sender.close(max(0.0, until - clock.now()))
             self.over = True
-            if self.folder is not None:
-                self.folder.close()
+            self.writer.close()
         finally:
             self.ending = outer
         self.obey()
@@ -366,7 +364,7 @@ class Runtime:
             except ValueError:  # not the main thread: only there can handlers be set
                 return
 
-    def on_signal(self, number: int, stack: object) -> None:
+    def on_signal(self, number: int, stack: Any) -> None:
         """Write what is open, then let the signal do what it would have done."""
         import _imp
         import _signal
@@ -383,7 +381,7 @@ class Runtime:
         except RuntimeError:  # another thread's
             pass
         try:
-            self.end("signal", interrupted=True)
+            self.end("signal", True, number, stack)
         except Exception as error:  # noqa: BLE001
             self.complain("signal", error)
         _signal.signal(number, _signal.SIG_DFL)
@@ -401,7 +399,9 @@ class Runtime:
     def before_fork(self) -> None:
         """Stop the worker: from 3.12 a fork beside a thread is warned of, and a child would inherit its locks."""
         if self.worker and recorder.state.recording:
-            self.halt(0.25)
+            self.halt(LOADING_LIMIT if self.loading else 0.25)
+            if self.sender is not None:
+                self.sender.halt(0.05)
             _until_gone(self.thread)
             if sys.version_info >= (3, 12) and len(recorder.finished) <= FEW:
                 self.write(final=False)  # here, since after_fork_here() starts no worker
@@ -411,6 +411,8 @@ class Runtime:
         if not recorder.state.recording:
             return
         self.stop = False  # a worker that was too busy to stop in time goes on
+        if self.sender is not None:
+            self.sender.start()
         if not self.worker:
             self.alarm = allocate_lock()
             self.alarm.acquire()
@@ -423,15 +425,16 @@ class Runtime:
         """Begin anew in a child: own files, own ids, own worker, nothing of the parent's."""
         recorder.after_fork()
         if startup.current is not None:
-            startup.current.over = True
+            startup.current.over, startup.current.held = True, False
             recorder.state.span_threshold = startup.current.threshold_after
         self.alarm, self.writing = allocate_lock(), RLock()
         self.alarm.acquire()
-        self.worker, self.folder, self.instance = 0, None, ""
-        self.worker_time, self.refused, self.init_time, self.memory, self.pending = 0.0, 0, 0.0, 0, []
+        self.writer = self.writer.of_a_child()
+        self.complain = self.writer.complain
+        self.worker, self.sender, self.explainer = 0, None, None
         self.busy = self.ending = 0
+        self.loading = False
         self.signalled = (0, 0)
-        self.counting_since = clock.wall_ns()
         self.statistics_due = clock.now() + STATISTICS_EVERY
         self.stop = not self.settings.children
         recorder.state.recording = recorder.state.recording and self.settings.children
@@ -464,13 +467,15 @@ def init(
     Args:
         service: ``service.name``; default OTEL_SERVICE_NAME, then the program's name.
         version: ``service.version``.
-        endpoint: reserved for sending to an OpenTelemetry collector; not yet used.
+        endpoint: base URL of an OpenTelemetry collector, ``http://localhost:4318``, that records are sent to; default
+            OTEL_EXPORTER_OTLP_ENDPOINT, without which nothing leaves the machine.
         phases: names of the start's phases in order; default PreInit, CoreInit, DeviceManager, Transport, UI, Plugins,
             Ready.
         folder: where runs are kept; default ``.otel-perf`` in the working directory.
         view: reserved for the live page; not yet used.
         sampling: reserved for the sampling profiler; not yet used.
-        strict: raise errors of our own instead of counting them.
+        strict: raise errors of our own instead of counting them, and say on stderr what is wrong with the start: phases
+            out of order, missing, doubled, unknown or never closed, and its budget.
 
     Raises:
         ConfigError: only with *strict*: an argument or a setting that cannot be taken.
@@ -509,26 +514,47 @@ def _begin(given: dict[str, Any], booting: bool) -> None:
     settings = config.load(given)
     if settings.disabled:
         return
-    on_root, on_parent, complaints = sampling.decisions(settings)
-    settings.complaints.extend(complaints)
+    if settings.sources.keys() & {"sampler", "sampler_argument"}:  # else everything is recorded
+        from . import sampling
+
+        recorder.state.on_root, recorder.state.on_parent, complaints = sampling.decisions(settings)
+        settings.complaints.extend(complaints)
     if settings.resource_attributes:
         from . import resource
 
         settings.complaints.extend(resource.complaints(settings.resource_attributes))
+    endpoints = _endpoints(settings)
     _refuse(settings)
-    recorder.state.on_root, recorder.state.on_parent = on_root, on_parent
     memory = _resident()
     runtime = _runtime = Runtime(settings, begun)
+    runtime.endpoints = endpoints
     runtime.booted = booting
     runtime.given = given
     runtime.start(settings.phases or config.DEFAULT_PHASES, settings.phases is not None)
-    runtime.memory = max(0, _resident() - memory)
+    runtime.writer.memory = max(0, _resident() - memory)
     start = startup.current
     if start is not None and not booting:
         start.attributes["otel_perf.startup.modules_before_init"] = len(sys.modules)
         end_pre_init()
-    runtime.init_time = clock.now() - begun
+    runtime.writer.init_time = clock.now() - begun
     _report_complaints(runtime)
+
+
+def _endpoints(settings: Settings) -> Any:
+    """Return where records are sent, None where nothing says so: then nothing leaves the machine."""
+    if settings.endpoint is None and not any(name in os.environ for name in SENDING):
+        return None
+    import threading  # noqa: F401  # whichever thread imports it first is its main thread: it must not be the sender's
+
+    from .export import endpoint
+
+    argument = settings.endpoint if settings.sources.get("endpoint") == "argument" else None
+    environ = dict(os.environ)
+    if not environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):  # that of a configuration file counts least
+        environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = settings.endpoint or ""
+    endpoints = endpoint.load(argument, environ=environ)
+    settings.complaints.extend(endpoints.complaints)
+    return endpoints
 
 
 def end_pre_init() -> None:
@@ -549,17 +575,22 @@ def _begin_again(runtime: Runtime, given: dict[str, Any]) -> None:
             runtime.complain("init", f"init() was called before; ignored: {', '.join(late)}")
         return
     runtime.booted = False
+    if runtime.explainer is not None and not runtime.settings.ready_when:
+        runtime.explainer.speaks_for_itself()
     runtime.given = given
     settings = config.load(given)
     settings.folder = runtime.settings.folder
-    runtime.settings = settings
+    runtime.settings = runtime.writer.settings = settings
     start = startup.current
     if start is not None and not start.over and settings.phases is not None:
         start.phases, start.own = settings.phases, True
     imports.threshold = settings.import_threshold
+    endpoints = _endpoints(settings)
     with runtime.writing:
-        if runtime.folder is not None:
-            runtime.describe()
+        runtime.endpoints = endpoints
+        if runtime.writer.folder is not None:
+            runtime.writer.describe()
+            runtime.begin_sending()
     _report_complaints(runtime)
 
 
@@ -588,10 +619,17 @@ def ready() -> None:
 
 
 def usable() -> None:
-    """Mark the first useful moment: first request served, first frame drawn; an attribute of the root."""
+    """Mark the first useful moment: first request served, first frame drawn. A second call does nothing.
+
+    It is an attribute of the start's root, or, once that is recorded, an event of the same name.
+    """
     start = startup.current
-    if start is not None and not start.over:
-        start.attributes.setdefault("otel_perf.startup.usable", clock.now() - start.frame[recorder.START])
+    if start is None or _runtime is None or not recorder.state.recording or USABLE in start.attributes:
+        return
+    since = start.attributes[USABLE] = clock.now() - start.frame[recorder.START]
+    if start.over and not start.held:
+        _runtime.note(USABLE, INFO, {USABLE: since})
+        _runtime.ring()
 
 
 def report() -> str:
@@ -600,11 +638,11 @@ def report() -> str:
         return "otel-perf: nothing is recorded: call init() first"
     _runtime.statistics_due = 0.0
     _runtime.write(final=False)
-    if _runtime.folder is None:
+    if _runtime.writer.folder is None:
         return "otel-perf: nothing is recorded yet"
     from .analysis.report import report_text
 
-    return report_text(_runtime.folder.path)
+    return report_text(_runtime.writer.folder.path)
 
 
 def shutdown() -> None:
@@ -633,6 +671,14 @@ def _keep_contexts_alive() -> None:
             held.clear()
 
     gc.callbacks.append(hold)
+
+
+def _main_thread() -> int:
+    """Return the native id of the main thread; of this one where that cannot be known without a cost."""
+    if sys.platform == "linux":
+        return os.getpid()
+    threading = sys.modules.get("threading")
+    return get_native_id() if threading is None else threading.main_thread().native_id or 0
 
 
 def _resident() -> int:

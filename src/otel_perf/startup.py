@@ -1,17 +1,15 @@
 """The start: its root, its phases, and where it ends.
 
-Imports only: os, recorder, profiling. The root is a frame like any other, with its children filed at the top of the
+Imports only: os, recorder, imports. The root is a frame like any other, with its children filed at the top of the
 call tree, so that a call below it costs nothing extra and the same paths go on after the start.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 
 from . import imports
 from .clock import now
-from .profiling import Block, checked_name
 from .recorder import (
     CHILDREN,
     CLOSED,
@@ -34,7 +32,6 @@ from .recorder import (
     cut,
     emit,
     end_frame,
-    enter,
     hold,
     identify,
     miss,
@@ -42,6 +39,7 @@ from .recorder import (
     new_trace_id,
     open_spans,
     opened_by,
+    plain_record,
     restore,
     state,
     threshold,
@@ -50,13 +48,14 @@ from .recorder import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from contextvars import Token
-    from types import TracebackType
     from typing import Any
 
     from .recorder import Frame
 
 STARTED = "OTEL_PERF_STARTED"  # "pid:nanoseconds of the monotonic clock" of the exec, set by `otel-perf run`
 ROOT_SITE = Site("startup", "startup", "startup")
+READY = "ready()"  # what ended the start: the program said so, or
+INFERRED = ("listen", "port", "main", "idle", "delay")  # readiness.py found out
 TICK = 0.01  # seconds; /proc counts a process's creation in these
 
 
@@ -71,7 +70,11 @@ class Startup:
         entered: the phases in progress that enter_phase() began, outermost first, and the frame each is a child of.
         left: those of them that have ended.
         seen: names of all phases that were opened.
-        over: the start has ended.
+        over: the start has ended, at
+        end: monotonic seconds, by the
+        rule: that is the root's attribute ``otel_perf.ready``.
+        held: the root of a start whose end was inferred is not recorded yet: ready() may still come and knows better.
+        trace: its trace.
         threshold_after: seconds above which a call becomes a span once the start is over.
         token: what making the frame current gave.
         attributes: what the root span says of the start.
@@ -80,22 +83,29 @@ class Startup:
     __slots__ = (
         "attributes",
         "creation",
+        "end",
         "entered",
         "frame",
+        "held",
+        "interrupted",
         "left",
         "over",
         "own",
         "phases",
+        "root",
+        "rule",
         "seen",
         "threshold_after",
         "token",
+        "trace",
     )
 
     def __init__(self, created: float, creation: str, phases: tuple[str, ...], own: bool) -> None:
         span = SpanState()
         trace_id = new_trace_id()
-        span.trace = Trace(trace_id, state.on_root(trace_id, ROOT_SITE.name))
+        self.trace = span.trace = Trace(trace_id, state.on_root(trace_id, ROOT_SITE.name))
         span.span_id = new_span_id()
+        self.root = span
         self.token: Token[Frame] | None = None
         self.frame: Frame = [ROOT[CHILDREN], ROOT, NEVER, created, None, span]
         self.phases = phases
@@ -104,7 +114,9 @@ class Startup:
         self.entered: list[tuple[Frame, Frame]] = []
         self.left: list[Frame] = []
         self.seen: set[str] = set()
-        self.over = False
+        self.over = self.held = self.interrupted = False
+        self.end = 0.0
+        self.rule = ""
         self.threshold_after = 0.010
         self.attributes: dict[str, Any] = {}
 
@@ -117,35 +129,24 @@ class Startup:
     def mark(self, name: str, start: float, end: float) -> None:
         """Record a phase of which only the times are known."""
         self.seen.add(name)
-        root: SpanState = self.frame[SPAN]
-        if root.trace is not None and root.trace.sampled:
+        root = self.root
+        if self.trace.sampled:
             root.cover(start, end)
-            emit(
-                (
-                    Site(name, name, "phase"),
-                    root.trace,
-                    new_span_id(),
-                    root.span_id,
-                    start,
-                    end,
-                    end - start,
-                    1,
-                    None,
-                    None,
-                    None,
-                    None,
-                    None,
-                    False,
-                )
-            )
+            site = Site(name, name, "phase")
+            emit(plain_record(site, self.trace, new_span_id(), root.span_id, start, end, end - start, 1))
 
-    def finish(self, rule: str, interrupted: bool = False) -> None:
+    def finish(self, rule: str, end: float | None = None, interrupted: bool = False) -> None:
         """End the start: close what is open in its trace, record the root.
 
         Args:
             rule: what ended it, for the attribute ``otel_perf.ready``.
+            end: monotonic seconds at which that was, if it was found out later; now by default.
             interrupted: a signal ended it; open spans are marked so.
         """
+        if self.held and rule == READY:
+            with hold():
+                self.rule, self.end = rule, now()
+                self.release()
         if self.over:
             return
         here = CURRENT.get()
@@ -153,57 +154,51 @@ class Startup:
         with hold():
             if not self.over:
                 self.over = True
-                self._finish(rule, interrupted, now())
+                self.rule, self.interrupted = rule, interrupted
+                self.end = now() if end is None else end
+                self._finish()
 
-    def _finish(self, rule: str, interrupted: bool, end: float) -> None:
-        """End the start at *end*; no other thread's span gets an id or ends meanwhile."""
-        if rule == "ready()":  # else they are open like everything that this end cuts short
+    def _finish(self) -> None:
+        """End the start; no other thread's span gets an id or ends meanwhile."""
+        end, ready = self.end, self.rule == READY
+        if ready:  # else they are open like everything that this end cuts short
             self.leave_entered(end)
-        if rule == "ready()" and self.phases[-1:] == ("Ready",) and "Ready" not in self.seen:
+        if ready and self.phases[-1:] == ("Ready",) and "Ready" not in self.seen:
             self.mark("Ready", end, end)
-        root: SpanState = self.frame[SPAN]
-        trace = root.trace
-        close_open(end, interrupted, trace)
+        close_open(end, self.interrupted, self.trace)
         state.startup = None
         state.span_threshold = self.threshold_after
         for frame in self.left:  # a context that stands there begins traces of its own too
             frame[SPAN] = None
         after = SpanState()  # what still stands in this frame's context now begins traces of its own
         after.foreign = True
-        after.since, after.link = end, (trace, root.span_id) if trace is not None else None
+        after.since, after.link = end, (self.trace, self.root.span_id)
         self.frame[SPAN] = after
         restore(self.frame, self.token)  # calls are faster where the variable is not set
-        if trace is None or not trace.sampled:
+        self.held = True
+        if self.rule not in INFERRED:
+            self.release()
+
+    def release(self) -> None:
+        """Record the root, if that has not been done."""
+        with hold():
+            if not self.held:
+                return
+            self.held = False
+        root, trace, begun = self.root, self.trace, self.frame[START]
+        if not trace.sampled:
             return
-        duration = end - self.frame[START]
         extra = {
             **self.attributes,
-            "otel_perf.ready": rule,
+            "otel_perf.ready": self.rule,
             "otel_perf.startup.phases": list(self.phases),
             "otel_perf.startup.phases.own": self.own,
             "otel_perf.startup.creation": self.creation,
         }
-        if interrupted:
+        if self.interrupted:
             extra["otel_perf.interrupted"] = True
-        self_time = max(0.0, duration - root.covered)
-        emit(
-            (
-                ROOT_SITE,
-                trace,
-                root.span_id,
-                0,
-                self.frame[START],
-                end,
-                self_time,
-                0,
-                extra,
-                None,
-                root.link,
-                None,
-                None,
-                False,
-            )
-        )
+        self_time = max(0.0, self.end - begun - root.covered)
+        emit(plain_record(ROOT_SITE, trace, root.span_id, 0, begun, self.end, self_time, 0, extra, root.link))
 
     def enter_phase(self, site: Site) -> None:
         """End the phase in progress that was begun the same way, and begin *site*.
@@ -315,57 +310,7 @@ def _depth(frame: Frame) -> int:
     return 0 if span is None else span.depth
 
 
-class Phase(Block):
-    """What phase() returns: a with-block and a decorator."""
-
-    __slots__ = ()
-
-    def __enter__(self) -> Phase:
-        site = self._site or self._find_site()
-        if current is not None:
-            current.seen.add(site.name)
-        identify(enter(site), forced=False)  # at once: a phase in progress is known after a crash
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if current is not None and current.entered:
-            current.leave_block(self._site)
-        super().__exit__(kind, error, trace)
-
-
 current: Startup | None = None  # set by runtime.init()
-
-
-def phase(name: str) -> Phase:
-    """Record one phase of the start, as with-block or decorator; phases nest.
-
-    Args:
-        name: name of the phase and of its span, ``CoreInit`` for example. Cut at 1,024 characters.
-
-    Raises:
-        TypeError: *name* is no str.
-    """
-    return Phase("phase", "phase", checked_name("phase", name), None, 0.0, sys._getframe(1).f_code)  # noqa: SLF001
-
-
-def enter_phase(name: str) -> None:
-    """Begin a phase of the start where there is no block to wrap.
-
-    It lasts until the next enter_phase(), the end of the phase() block it stands in, or ready(). It may begin in a
-    function and outlive it. Once the start is over it does nothing.
-
-    Args:
-        name: name of the phase and of its span. Cut at 1,024 characters.
-
-    Raises:
-        TypeError: *name* is no str.
-    """
-    code = sys._getframe(1).f_code  # noqa: SLF001
-    block = Phase("enter_phase", "phase", checked_name("enter_phase", name), None, 0.0, code)
-    if current is not None and not current.over:
-        current.enter_phase(block._find_site())  # noqa: SLF001  # one room higher, the same object
 
 
 # --- the process's creation ------------------------------------------------------------------------------------------

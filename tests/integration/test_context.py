@@ -590,3 +590,29 @@ def test_a_foreign_span_or_context_that_raises_or_is_a_mock_breaks_nothing(
     assert_whole_tree(spans)
     assert 3 == [span["name"] for span in spans].count("phase")
     assert "below a mock" in {span["name"] for span in spans}
+
+
+def test_attribute_that_is_ours_is_there_once(run_python, spans_of, tmp_path):
+    """The reader of the tests refuses a span that has an attribute twice."""
+    result = run_python(
+        """
+        import otel_perf as perf
+        from opentelemetry import trace
+
+        perf.init()
+
+        @perf.profile(span_threshold=0)
+        def handle():
+            span = trace.get_current_span()
+            span.set_attributes({"otel_perf.kind": "mine", "code.function.name": "mine", "order": 7})
+            span.set_attribute("otel_perf.depth", 9)
+
+        handle()
+        """
+    )
+
+    assert 0 == result.returncode, result.stderr
+    (span,) = [span for span in spans_of(tmp_path) if span["name"] == "handle"]
+    assert (7, "function", 1) == tuple(
+        span["attributes"][key] for key in ("order", "otel_perf.kind", "otel_perf.depth")
+    )

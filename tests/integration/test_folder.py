@@ -39,7 +39,9 @@ def test_folder_and_files_are_readable_by_their_owner_only(run_python, tmp_path)
 
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / ".otel-perf").rglob("*")}
 
-    assert {"traces.jsonl": 0o600, "metrics.jsonl": 0o600} == {n: m for n, m in modes.items() if n.endswith("jsonl")}
+    assert dict.fromkeys(("traces.jsonl", "metrics.jsonl", "logs.jsonl"), 0o600) == {
+        name: mode for name, mode in modes.items() if name.endswith("jsonl")
+    }
     assert {0o700} == {m for n, m in modes.items() if not n.endswith(("jsonl", ".gitignore"))}
 
 
@@ -128,8 +130,9 @@ def test_a_file_in_place_of_the_folder_costs_one_line_and_nothing_else(run_pytho
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_FSIZE as a full disk")
 def test_a_full_disk_loses_records_not_the_program(run_python, tmp_path):
     program = """
-    import resource, signal
+    import resource, signal, sys
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    sys.dont_write_bytecode = True  # CPython takes a part of a .pyc for the whole of it
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
     import otel_perf as perf, time
     perf.init()
@@ -198,3 +201,57 @@ def test_finished_spans_are_on_disk_within_half_a_second(run_python, tmp_path):
     """
 
     assert float(run_python(program).stdout) < 0.5
+
+
+@needs_posix
+def test_a_folder_that_is_removed_is_made_again_for_what_follows(run_python, spans_of, tmp_path):
+    run_python(
+        """
+        import shutil, time
+        import otel_perf as perf
+
+        perf.init(service="shop")
+        perf.ready()
+        time.sleep(0.6)
+        shutil.rmtree(".otel-perf")
+        with perf.profile("afterwards", span_threshold=0):
+            pass
+        """
+    )
+
+    assert ["afterwards"] == [span["name"] for span in spans_of(tmp_path)]
+    assert {0o700} == {
+        stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / ".otel-perf").rglob("*") if path.is_dir()
+    }
+    assert (tmp_path / ".otel-perf" / ".gitignore").exists()
+
+
+def test_lines_of_statistics_fit_into_the_collectors_reader(run_python, metrics_of, tmp_path):
+    """It cuts what is longer than 1 MiB (max_log_size of the file receivers)."""
+    result = run_python(
+        """
+        import otel_perf as perf
+
+        perf.init(service="wide")
+        functions = [perf.profile(f"{'x' * 200}{i}")(lambda: None) for i in range(1800)]
+
+        @perf.profile
+        def one():
+            for function in functions:
+                function()
+
+        @perf.profile
+        def two():
+            for function in functions:
+                function()
+
+        one()
+        two()
+        """
+    )
+
+    assert 0 == result.returncode, result.stderr
+    (file,) = (tmp_path / ".otel-perf").glob("*/*/metrics.jsonl")
+    assert max(map(len, file.read_bytes().splitlines())) < 2**20
+    calls = [point for point in metrics_of(tmp_path) if point["metric"] == "otel_perf.profile.calls"]
+    assert 2 * 1800 + 2 == len({point["attributes"]["path"] for point in calls})

@@ -17,6 +17,10 @@ def test_strict_raises_before_anything_has_begun_and_a_corrected_call_counts(run
     except ValueError as error:
         print(type(error).__name__)
     perf.init(service="corrected", phases=["A", "B"], strict=True)
+    with perf.phase("A"):
+        pass
+    with perf.phase("B"):
+        pass
     """
 
     result = run_python(program)

@@ -8,6 +8,7 @@ import math
 
 import pytest
 from google.protobuf import json_format
+from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
 from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
@@ -166,6 +167,22 @@ def test_every_line_of_every_version_is_read(otel_versions, run_python, tmp_path
         for metric in scope.metrics
     ]
     assert {"otel_perf.function.duration", "otel_perf.profile.time", "otel_perf.self.dropped"} <= set(metrics)
+
+
+def test_every_line_of_the_logs_is_read(run_python, tmp_path):
+    run_python("import otel_perf as perf\nperf.init()\nperf.ready()\nraise ValueError('\\ud800 \\x00')")
+
+    (file,) = tmp_path.glob(".otel-perf/*/*/logs.jsonl")
+    (record,) = [
+        record
+        for line in file.read_text(encoding="utf-8").splitlines()
+        for group in to_protobuf(line, LogsData).resource_logs
+        for scope in group.scope_logs
+        for record in scope.log_records
+    ]
+    assert "otel_perf.process.ended" == record.event_name
+    assert 17 == record.severity_number
+    assert {"event.name", "otel_perf.end", "exception.type"} <= {pair.key for pair in record.attributes}
 
 
 def test_nothing_that_could_be_recorded_was_dropped(run_python, metrics_of, tmp_path):

@@ -309,7 +309,7 @@ def test_real_program_is_reported(report, run_python):
     rows = [row.split() for row in result.stdout.splitlines()]
     assert result.stdout.startswith("shop 1.4.2 started in ")
     assert "within the budget of 2 s" in result.stdout
-    tree = result.stdout.split("\n\n")[1]
+    (tree,) = [part for part in result.stdout.split("\n\n") if part.lstrip().startswith("0 ")]
     phases = [row.split()[0] for row in tree.splitlines() if re.match(r"  \w+ ", row) and "import" not in row]
     assert phases == ["PreInit", "CoreInit", "Transport", "Ready"]
     assert result.stdout.count("import opt [error ImportError]") == 2

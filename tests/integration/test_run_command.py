@@ -346,7 +346,7 @@ def test_report_of_a_program_that_recorded_nothing_is_one_line(write, run_progra
 
     assert b"1\n" == result.stdout.replace(b"\r", b"")
     assert 1 == result.stderr.count(b"\n")
-    assert result.stderr.startswith(b"otel-perf run: no report: ")
+    assert result.stderr.startswith(b"otel-perf run: no report: nothing was recorded; it exited with code 0")
     assert 0 == result.returncode
 
 

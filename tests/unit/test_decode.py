@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_perf.export.decode import Point, Span, points_of, spans_of
+from otel_perf.export.decode import Point, Span, logs_of, points_of, spans_of
 from otel_perf.export.json_values import Skipped, any_value, double, hex_id, integer
 
 TRACE, SPAN, PARENT = "0123456789abcdef" * 2, "0123456789abcdef", "fedcba9876543210"
@@ -324,6 +324,43 @@ def test_other_kinds_of_metric_are_no_damage():
     assert not skipped
 
 
+# --- logs -----------------------------------------------------------------------------------------------------
+
+
+def logs(*records: Any) -> dict[str, Any]:
+    return {"resourceLogs": [{"scopeLogs": [{"scope": {"name": "otel_perf"}, "logRecords": list(records)}]}]}
+
+
+def test_event_is_decoded_whole():
+    record = {
+        "timeUnixNano": "17",
+        "severityNumber": 9,
+        "eventName": "otel_perf.process.ended",
+        "attributes": [attribute("otel_perf.end", stringValue="exit")],
+    }
+    skipped = Skipped()
+    (log,) = logs_of(logs(record), skipped)
+
+    assert ("otel_perf.process.ended", 17, 9) == (log.event, log.time, log.severity)
+    assert ({"otel_perf.end": "exit"}, "otel_perf", {}) == (log.attributes, log.scope.name, log.resource)
+    assert not skipped
+
+
+def test_event_has_its_name_as_an_attribute_where_a_backend_dropped_the_field():
+    (log,) = logs_of(logs({"attributes": [attribute("event.name", stringValue="a.b")]}), Skipped())
+
+    assert "a.b" == log.event
+
+
+def test_damaged_log_record_costs_only_what_is_damaged():
+    skipped = Skipped()
+    found = list(logs_of(logs(1, {"timeUnixNano": [], "eventName": 3, "attributes": 4}), skipped))
+
+    assert [("", 0, {})] == [(log.event, log.time, log.attributes) for log in found]
+    assert {"logRecords entry that is no object": 1} == skipped.records
+    assert {"timeUnixNano": 1, "attributes that are no list": 1, "eventName": 1} == skipped.values
+
+
 # --- laws -----------------------------------------------------------------------------------------------------
 
 _values = st.recursive(
@@ -346,7 +383,7 @@ _json = st.recursive(
 _keys = [
     "resourceSpans", "resource", "attributes", "scopeSpans", "scope", "spans", "traceId", "spanId", "events", "links",
     "status", "resourceMetrics", "scopeMetrics", "metrics", "gauge", "sum", "exponentialHistogram", "dataPoints",
-    "positive", "bucketCounts", "scale", "key", "value", "arrayValue", "kvlistValue", "values", "stringValue",
+    "resourceLogs", "scopeLogs", "logRecords", "positive", "bucketCounts", "scale", "key", "value", "arrayValue", "kvlistValue", "values", "stringValue",
 ]  # fmt: skip
 _likely = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.sampled_from([TRACE, SPAN]),
@@ -371,10 +408,12 @@ def test_arbitrary_json_never_raises(data):
     if isinstance(data, dict):
         list(spans_of(data, skipped))
         list(points_of(data, skipped))
+        list(logs_of(data, skipped))
     any_value(data, skipped)
-    for shape in (traces(data), metrics("m", "sum", data), metrics("m", "exponentialHistogram", data)):
+    for shape in (traces(data), metrics("m", "sum", data), metrics("m", "exponentialHistogram", data), logs(data)):
         list(spans_of(shape, skipped))
         list(points_of(shape, skipped))
+        list(logs_of(shape, skipped))
     list(spans_of({"resourceSpans": data}, skipped))
     list(spans_of(traces(raw_span(attributes=data, events=data, links=data, status=data)), skipped))
 

@@ -117,6 +117,40 @@ def test_a_remote_parent_is_in_the_flags():
     assert (0x101, 0x301) == (local["flags"], remote["flags"])
 
 
+@pytest.mark.parametrize("remote", [False, True])
+@pytest.mark.parametrize("number", [1, 2**124 - 1, 2**124, 2**128 - 1])
+def test_a_trace_that_began_elsewhere_keeps_the_zeros_its_id_begins_with(number, remote):
+    (span,), _, _ = lines([record("work", trace=Trace(number), parent=1, remote=remote)])
+
+    assert (f"{number:032x}", "0" * 15 + "1") == (span["traceId"], span["parentSpanId"])
+
+
+def test_what_a_template_would_take_for_its_own_stays_text():
+    text = '100 %d %x %% %b "flags":257}'
+    (span,), _, _ = lines([record(text, extra={text: text}, status=(2, text))])
+
+    assert (text, text) == (span["name"], span["status"]["message"])
+    assert {"key": text, "value": {"stringValue": text}} in span["attributes"]
+
+
+def test_a_self_time_is_exact_to_the_nanosecond():
+    (short, long), _, _ = lines([record("a", self=1.6e-9), record("b", self=12345.678901234)])
+
+    found = [
+        pair["value"]["doubleValue"]
+        for span in (short, long)
+        for pair in span["attributes"]
+        if pair["key"] == "otel_perf.self_time"
+    ]
+    assert [2e-9, 12345.678901234] == found
+
+
+def test_what_is_no_record_at_all_costs_itself_only():
+    spans, done, bad = lines([record("a"), object(), record("b", begin="no time"), record("c"), object()])
+
+    assert (["a", "c"], 2, 3) == ([span["name"] for span in spans], done, bad)
+
+
 def test_one_bad_record_costs_itself_only():
     spans, done, bad = lines([record("a"), record("b", begin="no time"), record("c")])
 

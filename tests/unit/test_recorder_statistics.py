@@ -291,15 +291,16 @@ def test_extremes_are_exact_in_threads() -> None:
 
 def points(found: list[str], name: str) -> list[dict[str, Any]]:
     """Return the data points of a metric, attributes as a plain dictionary."""
+    all_points = []
     for text in found:
         metric = json.loads(text)
         if metric["name"] == name:
             (kind,) = metric.keys() - {"name", "unit"}
-            return [
+            all_points += [
                 {**point, "attributes": {a["key"]: next(iter(a["value"].values())) for a in point["attributes"]}}
                 for point in metric[kind]["dataPoints"]
             ]
-    return []
+    return all_points
 
 
 def test_percentiles_of_the_histogram_bracket_the_true_ones(clock: FakeClock) -> None:
@@ -584,10 +585,12 @@ def test_calls_cost_no_memory_where_nothing_is_recorded(disabled: str, run_pytho
 
         for _ in range(20): everything()
         tracemalloc.start()
-        before = tracemalloc.get_traced_memory()[0]
-        for _ in range(300): everything()
-        grown = tracemalloc.get_traced_memory()[0] - before
-        assert grown < 40_000, grown
+        grown = []
+        for _ in range(2):  # in one of them a table of the interpreter's may be made larger
+            before = tracemalloc.get_traced_memory()[0]
+            for _ in range(300): everything()
+            grown.append(tracemalloc.get_traced_memory()[0] - before)
+        assert min(grown) < 40_000, grown
         assert [] == recorder.finished and {} == recorder.open_spans
         assert recorder.ROOT is recorder.CURRENT.get()
         perf.shutdown()
@@ -598,3 +601,18 @@ def test_calls_cost_no_memory_where_nothing_is_recorded(disabled: str, run_pytho
 
     assert ("fine True\n", "", 0) == (done.stdout, done.stderr, done.returncode)
     assert not (tmp_path / ".otel-perf").exists()
+
+
+def test_a_call_path_of_more_characters_than_the_limit_is_counted_below_one_node(clock: FakeClock) -> None:
+    names = [f"{letter * 1000}" for letter in "abcdefgh"]
+    frames = []
+    for name in names:
+        frames.append(recorder.enter(recorder.site_for(name, name, "function")))
+    for frame in reversed(frames):
+        recorder.fail(frame, None)
+
+    paths = [node[recorder.N_PATH] for node in recorder.nodes if node[recorder.N_PATH].site.name in names]
+
+    assert 8 == len(paths)
+    assert all(len(metrics._path_text(path)) < recorder.MAX_PATH + 1100 for path in paths)
+    assert ["", "", "", "", "deep", "deep", "deep", "deep"] == [path.overflow for path in paths]

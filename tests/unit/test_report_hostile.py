@@ -9,6 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otel_perf.analysis.as_json import report_object
+from otel_perf.analysis.as_markdown import code, escape, report_markdown
+from otel_perf.analysis.model import load_process
 from otel_perf.analysis.report import report_text
 from otel_perf.analysis.text import cells
 
@@ -89,6 +92,51 @@ def test_hostile_names_stay_on_their_line_and_obey_nothing(tmp_path, name, width
     assert report.isascii()
 
 
+MARKUP = [
+    "a|b", "<script>alert(1)</script>", "</details>", "`code`", "*bold*_it_~s~", "[x](http://evil)", "![i](u)",
+    "@somebody #12", "&lt;", "a\\", "# title", "```", "$x$", "\n\n| a |", *HOSTILE,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MARKUP, ids=range(len(MARKUP)))
+def test_names_are_no_markup_in_markdown(tmp_path, name):
+    spans = [
+        span(name, 0, 400, 3, 2, "function", failed=True),
+        span(f"import {name}", 400, 500, 4, 2, "import", failed=True),
+        span(name, 0, 700, 2, 1, "phase"),
+        span(name, 0, 1000, 1, 0, "startup"),
+        span(f"import {name}", 2000, 2500, 5, 1, "import", trace=2),
+    ]
+
+    text = report_markdown(load_process(str(write(tmp_path, spans, name))))
+
+    bare = re.sub(r"\\.", "", text)
+    ours = re.sub(r"</?(code|details|summary|sub)>", "", bare)
+    assert "<" not in ours
+    assert bare.count("<details>") == bare.count("</details>")
+    assert "`" not in bare
+    for block in re.findall(r"(?:^\|.*\n)+", bare, re.MULTILINE):
+        assert 1 == len({line.count("|") for line in block.splitlines()})
+    assert not [one for one in text if one != "\n" and not one.isprintable()]
+
+
+@given(st.text(max_size=40))
+def test_code_shows_what_was_given(content):
+    shown = code(content)
+
+    assert "\n" not in shown
+    assert escape(content).count("|") == escape(content).count("\\|")
+
+
+def _plain(value):
+    """Say whether *value* is what JSON can carry to anybody."""
+    if isinstance(value, dict):
+        return all(type(key) is str and _plain(one) for key, one in value.items())
+    if isinstance(value, list):
+        return all(map(_plain, value))
+    return value is None or type(value) in (str, bool, int) or (type(value) is float and abs(value) < float("inf"))
+
+
 @given(st.binary(max_size=400))
 def test_arbitrary_files_are_reported(tmp_path_factory, content):
     folder = tmp_path_factory.mktemp("run") / "1"
@@ -120,3 +168,5 @@ def test_any_shape_of_trace_is_reported_within_the_width(tmp_path_factory, spans
     report = report_text(folder, width=width, everything=everything)
 
     assert max(widths(report)) <= width
+    assert _plain(report_object(load_process(str(folder))))
+    assert report_markdown(load_process(str(folder))).startswith("### ")

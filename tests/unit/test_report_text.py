@@ -87,11 +87,17 @@ def number(name, value, **values):
     return {"name": name, "sum": {"aggregationTemporality": 2, "isMonotonic": True, "dataPoints": [point]}}
 
 
+def ended(how="exit", **values):
+    """Return the event of a process's end; a name of *values* with ``__`` for a dot."""
+    found = {"otel_perf.end": how, **{key.replace("__", "."): value for key, value in values.items()}}
+    return {"timeUnixNano": str(START), "eventName": "otel_perf.process.ended", "attributes": attributes(found)}
+
+
 @pytest.fixture
 def process(tmp_path):
     """Return a function that writes the folder of one process: spans one a line, then metrics, and gives its path."""
 
-    def write(*spans, metrics=(), resource=RESOURCE, tail=b""):
+    def write(*spans, metrics=(), logs=(), resource=RESOURCE, tail=b""):
         folder = tmp_path / "2026-11-18T11-06-40" / "4242"
         folder.mkdir(parents=True, exist_ok=True)
         described = {"attributes": attributes(resource)}
@@ -105,6 +111,9 @@ def process(tmp_path):
         if metrics:
             data = {"resourceMetrics": [{"resource": described, "scopeMetrics": [{"metrics": list(metrics)}]}]}
             (folder / "metrics.jsonl").write_text(json.dumps(data) + "\n")
+        if logs:
+            data = {"resourceLogs": [{"resource": described, "scopeLogs": [{"logRecords": list(logs)}]}]}
+            (folder / "logs.jsonl").write_text(json.dumps(data) + "\n")
         return folder
 
     return write
@@ -136,6 +145,7 @@ def test_report_of_a_small_start(process):
             number("otel_perf.self.dropped", 0),
             number("otel_perf.self.cpu_time", 0.012),
         ],
+        logs=[ended()],
     )
 
     assert (
@@ -143,6 +153,15 @@ def test_report_of_a_small_start(process):
         == """\
 shop 1.4.2 started in 1 s: within the budget of 2 s (1 s left)
 run 2026-11-18T11-06-40, process 4242, Python 3.11.7, 2026-11-18 11:06:40 +0000
+exited
+
+Bottlenecks: what the end of the start waited for
+  1. GET /, 250 ms, 25.0 %
+  2. import numpy, 180 ms, 18.0 %: import
+  3. connect, 150 ms, 15.0 %
+
+What to change
+  1. import opt failed once: 80 ms for nothing
 
                                     0                      1 s    time  of start
 startup                             ██████████████████████████     1 s     100 %
@@ -182,7 +201,9 @@ What otel-perf cost: 4.1 ms in init(), 2.3 MB of memory, 12 ms of CPU in its
 
 
 def test_report_without_bars_where_there_is_no_room_and_no_unicode(process):
-    folder = process(span("加载", 0, 100, 3, 2, "function"), span("CoreInit", 0, 400, 2, 1, "phase"), root(400))
+    folder = process(
+        span("加载", 0, 100, 3, 2, "function"), span("CoreInit", 0, 400, 2, 1, "phase"), root(400), logs=[ended()]
+    )
 
     assert (
         report_text(folder, width=40, ascii=True)
@@ -192,6 +213,12 @@ shop 1.4.2 started in 400 ms: within the
 run 2026-11-18T11-06-40, process 4242,
   Python 3.11.7, 2026-11-18 11:06:40
   +0000
+exited
+
+Bottlenecks: what the end of the start
+  waited for
+  1. CoreInit (own code), 300 ms, 75.0 %
+  2. \\u52a0\\u8f7d, 100 ms, 25.0 %
 
                     time  of start
 startup           400 ms     100 %
@@ -223,7 +250,7 @@ def test_start_that_went_wrong_in_every_way(process):
         tail=b'{"resourceSpans":[{"resou',
     )
 
-    tree = report_text(folder, width=80).split("\n\n")[1]
+    (tree,) = [part for part in report_text(folder, width=80).split("\n\n") if part.lstrip().startswith("0 ")]
 
     assert (
         tree
@@ -274,6 +301,135 @@ def test_first_line_is_the_verdict(process, spans, first):
     assert first == report_text(process(*spans), width=200).splitlines()[0]
 
 
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ("listen", "inferred from the first listening socket"),
+        ("port", "its port answers"),
+        ("idle", "inferred from the first half second without work"),
+        ("main", "inferred from the end of its main module, while threads go on"),
+        ("delay", "after the time that was asked for"),
+    ],
+)
+def test_verdict_says_which_rule_ended_the_start(process, rule, words):
+    first = report_text(process(root(1000, ready=rule)), width=200).splitlines()[0]
+
+    assert f"shop 1.4.2 started in 1 s (ready: {words}): within the budget of 2 s (1 s left)" == first
+
+
+def test_exit_that_was_asked_for_is_judged(process):
+    first = report_text(process(root(1000, ready="exit", startup__ready_when="exit")), width=200).splitlines()[0]
+
+    assert "started in 1 s (ready: its exit, as was asked for): within" in first
+
+
+@pytest.mark.parametrize(
+    ("logs", "line"),
+    [
+        ([ended()], "exited"),
+        ([ended(process__exit__code=3)], "exited with code 3"),
+        ([ended("status", process__exit__code=0)], "exited with code 0"),
+        ([ended(), ended("status", process__exit__code=4)], "exited with code 4"),
+        (
+            [ended("exception", exception__type="ValueError", exception__message="no such table")],
+            "ended by ValueError: no such table",
+        ),
+        (
+            [
+                ended(
+                    "signal",
+                    otel_perf__signal="SIGTERM",
+                    otel_perf__phase="UI > theme",
+                    otel_perf__import="pkg.mod",
+                    code__file__path="app.py",
+                    code__line__number=12,
+                )
+            ],
+            "ended by SIGTERM, in UI > theme, importing pkg.mod, at app.py:12",
+        ),
+        ([ended("status", otel_perf__signal="SIGSEGV", otel_perf__core=True)], "ended by SIGSEGV (core dumped)"),
+        ([ended(), ended("status", otel_perf__signal="SIGSEGV")], "ended by SIGSEGV"),
+        (
+            [ended("status", otel_perf__signal="SIGKILL", otel_perf__out_of_memory=True)],
+            "ended by SIGKILL (out of memory)",
+        ),
+        ([ended("shutdown")], "recording ended by shutdown()"),
+        ([], "ended without a word (killed, or it crashed); last recorded after 1 s"),
+    ],
+)
+def test_third_line_says_how_it_ended(process, logs, line):
+    assert line == report_text(process(root(1000), logs=logs), width=200).splitlines()[2]
+
+
+@pytest.mark.parametrize("rule", ["exit", "shutdown", "signal"])
+def test_nothing_is_guessed_of_an_end_that_closed_the_start(process, rule):
+    assert "ended without a word" not in report_text(process(root(1000, ready=rule)))
+
+
+def test_first_useful_moment_is_told_from_the_root_or_from_its_event(process):
+    usable = {"timeUnixNano": "1", "eventName": "otel_perf.startup.usable"}
+    usable["attributes"] = attributes({"otel_perf.startup.usable": 1.4})
+
+    assert "usable after 900 ms" in report_text(process(root(1000, startup__usable=0.9))).splitlines()
+    assert "usable after 1.4 s" in report_text(process(root(1000), logs=[usable])).splitlines()
+
+
+def test_what_is_off_the_critical_path_is_pale_and_has_slack(process):
+    folder = process(
+        span("slow", 0, 1000, 2, 1, "function"),
+        span("quick", 0, 400, 3, 1, "function"),
+        span("inner", 100, 300, 4, 3, "function"),
+        root(1000),
+        logs=[ended()],
+    )
+
+    (tree,) = [part for part in report_text(folder, width=80).split("\n\n") if part.lstrip().startswith("0 ")]
+    (plain,) = [part for part in report_text(folder, width=80, ascii=True).split("\n\n") if "#" in part]
+
+    assert (
+        tree
+        == """\
+                        0                                  1 s    time  of start
+startup                 ██████████████████████████████████████     1 s     100 %
+  slow [parallel]       ██████████████████████████████████████     1 s     100 %
+  quick [slack 600 ms]  ░░░░░░░░░░░░░░░                         400 ms    40.0 %
+    inner                   ░░░░░░░░                            200 ms    20.0 %
+░ off the critical path: to shorten it saves 0, and it could take longer by its
+  slack"""
+    )
+    assert "  quick [slack 600 ms]  ---------------  " in plain
+
+
+def test_imports_after_the_start_are_listed_without_those_inside_them(process):
+    folder = process(
+        root(1000),
+        span("import lazy.core", 2010, 2140, 61, 60, kind="import", trace=9),
+        span("import lazy", 2000, 2150, 60, 59, kind="import", trace=9),
+        span("first use", 1990, 2200, 59, kind="function", trace=9),
+        span("import other", 3000, 3020, 62, kind="import", trace=10),
+    )
+
+    (found,) = [part for part in report_text(folder, width=80).split("\n\n") if part.startswith("Imports after")]
+
+    assert (
+        found
+        == """\
+Imports after ready: 170 ms in 2 imports
+  module    time  began  imported at
+  lazy    150 ms   +1 s  –
+  other    20 ms   +2 s  –"""
+    )
+
+
+def test_findings_stand_below_the_verdict_without_the_budget(process):
+    phases = span("Core", 0, 500, 2, 1, "phase"), span("Core", 500, 600, 3, 1, "phase")
+
+    text = report_text(process(*phases, root(3000)), width=200)
+
+    assert "Findings\n  warning: phase 'Core' was entered 2 times" in text
+    assert text.count("budget") == 1
+
+
 def test_longest_of_what_follows_the_start_are_listed(process):
     requests = [span("request", 2000 + i, 2001 + 2 * i, 100 + i, trace=50 + i) for i in range(20)]
     folder = process(
@@ -313,7 +469,7 @@ def test_several_processes_are_listed_and_the_first_start_is_taken(process):
     lines = report_text(folder.parent, width=100).splitlines()
 
     assert "process 9" in lines[1]
-    assert lines[2] == "2 other processes in this run: 17, 4242 (--process shows one)"
+    assert lines[3] == "2 other processes in this run: 17, 4242 (--process shows one)"
 
 
 @pytest.mark.parametrize(

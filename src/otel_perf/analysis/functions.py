@@ -36,7 +36,7 @@ class FunctionRow:
         total: of the outermost calls only.
         self_time: in no profiled call inside, None where it was not recorded.
         parallel: calls of it ran at the same time, so that their sum is more than the time that passed.
-        percentiles: p50, p95 and p99.
+        percentiles: p50, p95 and p99, or those that were asked for.
         exact: the percentiles are computed from every call; else from the buckets of a histogram.
         spans_only: no series was recorded, so that calls too fast for a span are missing.
     """
@@ -91,7 +91,7 @@ class Cost:
     dropped: float | None
 
 
-def functions_of(process: Process) -> list[FunctionRow]:
+def functions_of(process: Process, quantiles: Sequence[float] = QUANTILES) -> list[FunctionRow]:
     """Return the functions and operations of *process*, the largest self time first."""
     self_times: dict[str, float] = {}
     for point in process.points.get(PROFILE + "self_time", []):
@@ -106,9 +106,10 @@ def functions_of(process: Process) -> list[FunctionRow]:
             for key in [key for key in process.durations if key[2] == kind and _is_of(series, *key[:2])]:
                 durations.extend(process.durations[key])
                 spans.pop(key, None)
-            rows.append(_row(series, kind, point, durations))
+            rows.append(_row(series, kind, point, durations, quantiles))
     for (name, function, kind), durations in spans.items():
-        rows.append(_row_of_spans(function if _is_of(function, name, function) else name, kind, durations))
+        series = function if _is_of(function, name, function) else name
+        rows.append(_row_of_spans(series, kind, durations, quantiles))
     owners: dict[str, FunctionRow] = {}  # a call path does not say if its name is a function or an operation
     for row in rows:
         if row.function not in owners or row.total > owners[row.function].total:
@@ -133,15 +134,15 @@ def _weight(row: FunctionRow) -> tuple[float, float, str]:
     return (-(row.total if row.self_time is None else row.self_time), -row.total, row.function)
 
 
-def _row(series: str, kind: str, point: Point, durations: array[float]) -> FunctionRow:
+def _row(series: str, kind: str, point: Point, durations: array[float], quantiles: Sequence[float]) -> FunctionRow:
     low, high = _finite(point.min), _finite(point.max)
     row = FunctionRow(series, kind, point.count, _finite(point.sum) or 0.0, None, low, high, (), exact=False)
     if _complete(durations, point.count, low, high):
         ordered = sorted(durations)
-        row.percentiles = tuple(percentile(ordered, q) for q in QUANTILES)
+        row.percentiles = tuple(percentile(ordered, q) for q in quantiles)
         row.exact = True
     else:
-        row.percentiles = tuple(histogram_percentile(point, q) for q in QUANTILES)
+        row.percentiles = tuple(histogram_percentile(point, q) for q in quantiles)
     return row
 
 
@@ -153,9 +154,9 @@ def _complete(durations: array[float], calls: int, low: float | None, high: floa
     return all(other is not None and abs(one - other) <= max(AGREE * other, 1e-6) for one, other in pairs)
 
 
-def _row_of_spans(series: str, kind: str, durations: array[float]) -> FunctionRow:
+def _row_of_spans(series: str, kind: str, durations: array[float], quantiles: Sequence[float]) -> FunctionRow:
     ordered = sorted(durations)
-    percentiles = tuple(percentile(ordered, q) for q in QUANTILES)
+    percentiles = tuple(percentile(ordered, q) for q in quantiles)
     total = sum(ordered)
     return FunctionRow(
         series,

@@ -16,9 +16,9 @@ from heapq import heappush, heappushpop
 from typing import TYPE_CHECKING, Any
 
 from otel_perf.errors import UserError
-from otel_perf.export.decode import read_points, read_spans
+from otel_perf.export.decode import read_logs, read_points, read_spans
 from otel_perf.export.json_values import Skipped
-from otel_perf.export.runs import METRICS, TRACES
+from otel_perf.export.runs import LOGS, METRICS, TRACES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,6 +29,28 @@ if TYPE_CHECKING:
 KINDS = ("startup", "phase", "import", "function", "operation")
 REMOTE = 0x200  # of a span's flags: its parent lives in another process
 SLOWEST = 5
+LATE_IMPORTS = 1_000  # imports after the start that are kept: the longest
+ENDED = "otel_perf.process.ended"
+END = "otel_perf.end"
+USABLE = "otel_perf.startup.usable"
+# What a span says about why it took so long; analysis/critical.py reads them.
+FACTS = (
+    "otel_perf.active_time",
+    "otel_perf.cpu_time",
+    "otel_perf.gc_time",
+    "otel_perf.disk_read",
+    "otel_perf.child_time",
+    "otel_perf.wait.sleep",
+    "otel_perf.wait.lock",
+    "otel_perf.wait.socket",
+    "otel_perf.wait.file",
+    "otel_perf.wait.child",
+    "otel_perf.wait.cpu",
+    "otel_perf.wait.other",
+    "thread.id",
+    "code.file.path",
+    "code.line.number",
+)
 
 
 class Node:
@@ -42,15 +64,17 @@ class Node:
         depth: of our own frames, -1 where unknown; the root is 0.
         module: of an import.
         function: fully qualified name of the function it stands in, empty where unknown.
+        file: where its code stands, empty where unknown; line is 0 then.
         error: type and message of the exception that ended it, None if none did.
         marks: ``open``, ``detached``, ``interrupted``, ``parallel``, ``continued``.
+        facts: those of its attributes that FACTS names.
         children: filled by startup.build_start(), by start.
         weight: nanoseconds of the longest span in this subtree, as are children.
     """
 
     __slots__ = (
-        "active", "children", "depth", "end", "error", "function", "kind", "marks", "module", "name",
-        "parent_id", "self_time", "span_id", "start", "weight",
+        "active", "children", "depth", "end", "error", "facts", "file", "function", "kind", "line", "marks", "module",
+        "name", "parent_id", "self_time", "span_id", "start", "weight",
     )  # fmt: skip
 
     def __init__(self, name: str, kind: str, start: int, end: int, span_id: str = "", parent_id: str = "") -> None:
@@ -65,8 +89,11 @@ class Node:
         self.depth = -1
         self.module = ""
         self.function = ""
+        self.file = ""
+        self.line = 0
         self.error: str | None = None
         self.marks: tuple[str, ...] = ()
+        self.facts: dict[str, Any] = {}
         self.children: list[Node] = []
         self.weight = end - start
 
@@ -86,10 +113,14 @@ class After:
     Attributes:
         spans: how many.
         slowest: the slowest of those that nothing else caused, slowest first.
+        imports: the longest of those that no other import caused, longest first.
+        last: when the last of them ended, in nanoseconds since 1970.
     """
 
     spans: int = 0
     slowest: list[Node] = field(default_factory=list)
+    imports: list[Node] = field(default_factory=list)
+    last: int = 0
 
 
 @dataclass(slots=True)
@@ -105,6 +136,8 @@ class Process:
         nodes: spans of the start, the root among them, in the order in which they ended.
         durations: by span name, ``code.function.name`` and kind: seconds of each call that is a whole span.
         points: the last point of every series, by instrument.
+        ended: attributes of the events that say how the process ended, the later ones on top; empty if there are none.
+        usable: seconds from its creation to the first useful moment, None if nobody said.
         others: names of the run's other processes.
         skipped: what could not be read, by file.
     """
@@ -119,6 +152,8 @@ class Process:
     after: After = field(default_factory=After)
     durations: dict[tuple[str, str, str], array[float]] = field(default_factory=dict)
     points: dict[str, list[Point]] = field(default_factory=dict)
+    ended: dict[str, Any] = field(default_factory=dict)
+    usable: float | None = None
     others: list[str] = field(default_factory=list)
     skipped: dict[str, Skipped] = field(default_factory=dict)
 
@@ -164,10 +199,13 @@ def node_of(span: Span) -> Node:
     if kind == "import":
         node.module = text_of(attributes, "otel_perf.module") or span.name.removeprefix("import ")
     node.function = text_of(attributes, "code.function.name")
+    node.file = text_of(attributes, "code.file.path")
+    node.line = int(number_of(attributes, "code.line.number") or 0)
     marks = [mark for mark in ("open", "detached", "interrupted") if attributes.get(f"otel_perf.{mark}") is True]
     if span.links and kind in KINDS:
         marks.append("continued")  # the rest of a span that was open when the start ended
     node.marks = tuple(marks)
+    node.facts = {key: attributes[key] for key in FACTS if key in attributes}
     node.error = _error_of(span)
     return node
 
@@ -206,6 +244,18 @@ def load_process(path: str, others: Iterable[str] = ()) -> Process:
         process.resource = process.resource or point.resource
     for point in latest.values():
         process.points.setdefault(point.metric, []).append(point)
+    process.usable = number_of(process.root_attributes, USABLE)
+    if END in process.root_attributes:
+        process.ended = {END: process.root_attributes[END]}
+    for log in _reading(process.skipped, os.path.join(path, LOGS), read_logs):
+        process.resource = process.resource or log.resource
+        if log.event == ENDED:
+            first = text_of(process.ended, END)
+            process.ended |= log.attributes
+            if first and text_of(log.attributes, END) == "status":  # the parent knows the code, the process knows why
+                process.ended[END] = first
+        elif log.event == USABLE and process.usable is None:
+            process.usable = number_of(log.attributes, USABLE)
     return process
 
 
@@ -229,6 +279,7 @@ class _Loader:
         self.traces: dict[str, list[Node]] = {}  # as long as each may still be the start
         self.elsewhere: set[str] = set()  # traces that are not
         self.slowest: list[tuple[int, int, Node]] = []
+        self.late: list[tuple[int, int, Node]] = []  # imports after the start
 
     def add(self, span: Span) -> None:
         """Take one span, in the order in which they ended."""
@@ -266,7 +317,11 @@ class _Loader:
                 self.process.nodes = self.traces.pop(self.start_trace)
         for trace in list(self.traces):
             self._give_up(trace)
-        self.process.after.slowest = [node for _, _, node in sorted(self.slowest, key=lambda row: row[:2])[::-1]]
+        after = self.process.after
+        after.slowest = [node for _, _, node in sorted(self.slowest, key=lambda row: row[:2])[::-1]]
+        late = [node for _, _, node in sorted(self.late, key=lambda row: row[:2])[::-1]]
+        inside = {node.span_id for node in late}
+        after.imports = [node for node in late if node.parent_id not in inside]
 
     def _found(self, trace: str, root: Node, span: Span) -> None:
         self.start_trace = trace
@@ -292,19 +347,26 @@ class _Loader:
 
     def _elsewhere(self, node: Node, caused: bool) -> None:
         self.process.after.spans += 1
-        if caused:
-            return
+        self.process.after.last = max(self.process.after.last, node.end)
         row = (node.end - node.start, self.process.after.spans, node)
-        if len(self.slowest) < SLOWEST:
-            heappush(self.slowest, row)
-        else:
-            heappushpop(self.slowest, row)
+        if node.kind == "import":
+            _keep(self.late, row, LATE_IMPORTS)
+        if not caused:
+            _keep(self.slowest, row, SLOWEST)
 
     def _time(self, node: Node) -> None:
         if node.kind not in ("function", "operation") or "open" in node.marks or "continued" in node.marks:
             return
         times = self.process.durations.setdefault((node.name, node.function, node.kind), array("d"))
         times.append(node.duration if node.active is None else node.active)
+
+
+def _keep(heap: list[tuple[int, int, Node]], row: tuple[int, int, Node], most: int) -> None:
+    """Put *row* on *heap*, which keeps the *most* longest."""
+    if len(heap) < most:
+        heappush(heap, row)
+    else:
+        heappushpop(heap, row)
 
 
 # --- lists of runs ------------------------------------------------------------------------------------------

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 
 from otel_perf.export.runs import is_process, processes_in
 
+from .advice import explain
+from .ending import ending_of, ending_text
 from .functions import DURATION, bucket_factor, cost_of, functions_of, hot_paths
 from .model import Process, first_started, load_process, summarize, text_of
-from .startup import build_start, imports_of, verdict_of
+from .sources import shown
+from .startup import build_start, imports_of, length, merged, verdict_of
 from .table import table
 from .text import NARROWEST, PLAIN_WIDTH, Style, bytes_of, count, cut, plural, share, style_for, wrap_list
 from .tree import tree_lines
@@ -22,13 +25,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO
 
+    from .advice import Explanation
     from .functions import FunctionRow
     from .startup import Imports, Start, Verdict
+    from .validation import Finding
 
 TOP_IMPORTS = 10
 TOP_FUNCTIONS = 10
 TOP_PATHS = 5
 LONGEST_PHASE = 24  # cells of a phase's name beside an import
+RULES = {  # what ended the start, where nobody called ready()
+    "listen": "inferred from the first listening socket",
+    "port": "its port answers",
+    "idle": "inferred from the first half second without work",
+    "main": "inferred from the end of its main module, while threads go on",
+    "delay": "after the time that was asked for",
+    "exit": "its exit, as was asked for",
+}
 _TIMES = ("", "once", "twice")
 _COLOR = {"within": "good", "exceeded": "critical", "unknown": "warning"}
 
@@ -55,13 +68,18 @@ def report_text(
     """
     process = source if isinstance(source, Process) else load_default(os.fspath(source))
     style = Style(max(width, NARROWEST), color, ascii)
+    found = findings_of(process)
     start = build_start(process)
-    lines = _head(process, start, style)
-    if start is not None:
-        lines += ["", *tree_lines(start, style, everything), *_imports(start, style, everything)]
+    explanation = None if start is None else explain(process, start)
+    lines = _head(process, start, explanation, style)
+    lines += _findings(found, style)
+    if start is not None and explanation is not None:
+        lines += _bottlenecks(explanation, style)
+        lines += ["", *tree_lines(start, style, everything, explanation.steps), *_imports(start, style, everything)]
     lines += _functions(process, style, everything)
     lines += _hot_paths(process, style)
     lines += _after(process, start, style)
+    lines += _late_imports(process, start, style, everything)
     lines += _cost(process, style)
     return "".join(line.rstrip() + "\n" for line in lines)
 
@@ -91,7 +109,14 @@ def default_process(run: str, names: list[str]) -> str:
 # --- head ---------------------------------------------------------------------------------------------------
 
 
-def _head(process: Process, start: Start | None, style: Style) -> list[str]:
+def findings_of(process: Process) -> list[Finding]:
+    """Return what is wrong with the start of *process*; what the verdict says already is left out by the caller."""
+    from .validation import findings
+
+    return findings(process)
+
+
+def _head(process: Process, start: Start | None, explanation: Explanation | None, style: Style) -> list[str]:
     subject = " ".join(style.clean(part) for part in (process.service, process.version) if part)
     if start is None:
         text, role = f"{subject}: no start was recorded in this process", "warning"
@@ -102,6 +127,15 @@ def _head(process: Process, start: Start | None, style: Style) -> list[str]:
         text, role = verdict_text(subject, verdict, style), _COLOR[verdict.state]
     lines = [style.paint(line, role) for line in style.wrap(text)]
     lines += [style.paint(line, "dim") for line in style.wrap(", ".join(_context(process, style)))]
+    notes = []
+    if process.usable is not None:
+        notes.append(f"usable after {style.duration(process.usable)}")
+    if explanation is not None and explanation.cold:
+        notes.append(f"cold start: {'; '.join(map(style.clean, explanation.cold))}")
+    ending = ending_of(process)
+    if ending is not None:
+        notes.append(ending_text(ending, style))
+    lines += [line for note in notes for line in style.wrap(note)]
     if process.others:
         number = len(process.others)
         names = ", ".join(map(style.clean, process.others[:12])) + (f", {style.more}" if number > 12 else "")
@@ -114,7 +148,7 @@ def verdict_text(subject: str, verdict: Verdict, style: Style) -> str:
     """Return the verdict on the start of *subject* in one sentence."""
     took, limit = style.duration(verdict.seconds), style.duration(verdict.limit)
     if verdict.state != "unknown":
-        rule = "" if verdict.ready == "ready()" else f" (ready: {style.clean(verdict.ready)})"
+        rule = "" if verdict.ready == "ready()" else f" (ready: {RULES.get(verdict.ready, style.clean(verdict.ready))})"
         difference = style.duration(abs(verdict.limit - verdict.seconds))
         within = f"within the budget of {limit} ({difference} left)"
         exceeded = f"the budget of {limit} exceeded by {difference}"
@@ -149,6 +183,39 @@ def _context(process: Process, style: Style) -> list[str]:
         except (OverflowError, OSError, ValueError):  # no date that this platform knows
             pass
     return parts
+
+
+# --- why ----------------------------------------------------------------------------------------------------
+
+
+def _findings(found: list[Finding], style: Style) -> list[str]:
+    """Return what is wrong with the start, but for the budget, of which the first line speaks."""
+    shown = [finding for finding in found if finding.kind != "budget"]
+    if not shown:
+        return []
+    lines = _section("Findings", style)
+    for finding in shown:
+        role = "critical" if finding.severity == "error" else "warning"
+        text = style.wrap(f"  {finding.severity}: {style.clean(finding.message)}", 4)
+        lines += [style.paint(line, role) for line in text]
+    return lines
+
+
+def _bottlenecks(explanation: Explanation, style: Style) -> list[str]:
+    whole = explanation.root.duration
+    lines: list[str] = []
+    if explanation.bottlenecks:
+        lines += _section("Bottlenecks: what the end of the start waited for", style)
+    for number, one in enumerate(explanation.bottlenecks, 1):
+        title = cut(style.clean(one.title), style.width // 2, style.more, middle=True)
+        took = f"{style.duration(one.group.seconds)}, {share(one.group.seconds, whole)}"
+        why = f": {style.clean(one.why)}" if one.why else ""
+        lines += style.wrap(f"  {number}. {title}, {took}{why}", 5)
+    if explanation.recommendations:
+        lines += _section("What to change", style)
+    for number, advice in enumerate(explanation.recommendations, 1):
+        lines += style.wrap(f"  {number}. {style.clean(advice.text)}", 5)
+    return lines
 
 
 # --- imports ------------------------------------------------------------------------------------------------
@@ -273,6 +340,23 @@ def _after(process: Process, start: Start | None, style: Style) -> list[str]:
         name = style.clean(node.name) + (f" [{marks}]" if marks else "")
         body.append([name, style.duration(node.duration), "+" + style.duration((node.start - since) / 1e9)])
     return [*lines, *table(["  name", "time", "began"], body, style)]
+
+
+def _late_imports(process: Process, start: Start | None, style: Style, everything: bool) -> list[str]:
+    """Return the imports after the start: what was lazy costs its first user instead."""
+    late = process.after.imports
+    if not late or start is None or not start.recorded:
+        return []
+    took = length(merged((node.start, node.end) for node in late)) / 1e9
+    lines = _section(f"Imports after ready: {style.duration(took)} in {plural(len(late), 'import')}", style)
+    rows = late if everything else late[:TOP_IMPORTS]
+    body = []
+    for node in rows:
+        where = style.clean(shown(node.file, node.line))
+        began = "+" + style.duration((node.start - start.root.end) / 1e9)
+        body.append([style.clean(node.module), style.duration(node.duration), began, where or style.none])
+    lines += table(["  module", "time", "began", "imported at"], body, style, left=(0, 3))
+    return lines + _rest(len(late) - len(rows), style)
 
 
 def _cost(process: Process, style: Style) -> list[str]:

@@ -35,6 +35,7 @@ class Start:
         limit: seconds that the start may take.
         ready: what ended it: ``ready()``, ``exit`` (nobody called ready()), another rule, or empty if
             unknown.
+        ready_when: the rule that was asked for, empty if none was: a start that is meant to last until the exit.
         imports_seen: imports that ran, those too fast for a span included; 0 where unknown.
         modules_before: modules that were loaded before init(), so that their times are not known.
     """
@@ -44,6 +45,7 @@ class Start:
     orphans: list[Node] = field(default_factory=list)
     limit: float = LIMIT
     ready: str = ""
+    ready_when: str = ""
     modules_before: int = 0
     imports_seen: int = 0
 
@@ -64,6 +66,7 @@ def build_start(process: Process) -> Start | None:
     if limit is not None and limit > 0:
         start.limit = limit
     start.ready = text_of(attributes, "otel_perf.ready")
+    start.ready_when = text_of(attributes, "otel_perf.startup.ready_when")
     start.imports_seen = int(number_of(attributes, "otel_perf.startup.imports") or 0)
     start.modules_before = int(number_of(attributes, "otel_perf.startup.modules_before_init") or 0)
     _join(start, process.nodes)
@@ -192,7 +195,7 @@ def verdict_of(start: Start) -> Verdict:
         cause = "no end"
     elif "interrupted" in start.root.marks:
         cause = "interrupted"
-    elif start.ready in CLOSED_BY:
+    elif start.ready in CLOSED_BY and not start.ready == start.ready_when == "exit":
         cause = CLOSED_BY[start.ready]
     if cause:
         where = last_known(start) if cause in ("no end", "interrupted") else ()
@@ -234,12 +237,13 @@ class ImportRow:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A module whose import failed: how often, how many seconds that took, and the last error."""
+    """A module whose import failed: how often, how many seconds that took, the last error, and the spans."""
 
     module: str
     times: int
     seconds: float
     error: str
+    nodes: tuple[Node, ...] = ()
 
 
 @dataclass(slots=True)
@@ -313,6 +317,7 @@ def _failures(nodes: Iterable[Node]) -> list[Failed]:
             len(times),
             length(merged((node.start, node.end) for node in times)) / 1e9,
             times[-1].error or "",
+            tuple(times),
         )
         for module, times in by_module.items()
     ]

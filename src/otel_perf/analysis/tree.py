@@ -6,12 +6,16 @@ Reading order: Row, rows_of() says what is shown, tree_lines() how.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from .startup import NOT_RECORDED, gaps, length, merged
 from .text import cells, cut, pad, plural, share
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .critical import Step
     from .model import Node
     from .startup import Interval, Start
     from .text import Style
@@ -21,6 +25,8 @@ MOST = 40  # siblings that are shown: the longest
 WIDE_NAME = 34  # cells that a name may have before bars become narrower than it
 LEAST_BAR = 8  # cells; without room for them there are no bars
 UNFINISHED = ("open", "interrupted")
+PALE = str.maketrans("▐▌█#", "░░░-")  # a bar off the critical path
+NO_STEPS: Mapping[int, Step] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -33,6 +39,7 @@ class Row:
         seconds: what its time column says.
         role: colour of its bar.
         alert: colour of its marks.
+        off: it is off the critical path.
     """
 
     depth: int
@@ -42,10 +49,11 @@ class Row:
     marks: str = ""
     role: str = ""
     alert: str = "warning"
+    off: bool = False
 
 
-def rows_of(start: Start, style: Style, everything: bool = False) -> list[Row]:
-    """Return the lines of the start's tree, in their order.
+def rows_of(start: Start, style: Style, everything: bool = False, steps: Mapping[int, Step] = NO_STEPS) -> list[Row]:
+    """Return the lines of the start's tree, in their order; with *steps*, by id() of a node, what is off the path.
 
     Children below FOLD of the start become one line "n more" with their time together, each moment counted
     once; phases, what was unfinished and whatever contains something long are always shown.
@@ -54,24 +62,27 @@ def rows_of(start: Start, style: Style, everything: bool = False) -> list[Row]:
     rows: list[Row] = []
     waiting: list[tuple[int, Node] | Row] = [(0, start.root)]
     if start.orphans:
-        waiting = [*_children(start.orphans, 1, limit)[::-1], _heading(start.orphans), *waiting]
+        waiting = [*_children(start.orphans, 1, limit, steps)[::-1], _heading(start.orphans), *waiting]
     while waiting:
         item = waiting.pop()
         if isinstance(item, Row):
             rows.append(item)
             continue
         depth, node = item
-        rows.append(_row(depth, node, style))
+        rows.append(_row(depth, node, style, steps.get(id(node))))
         if node is start.root and not start.recorded:
             rows[-1].marks = "end not recorded"
-        below = _children(node.children, depth + 1, limit)
+        below = _children(node.children, depth + 1, limit, steps)
         own = _own_code(depth + 1, node, limit) if start.recorded or node is not start.root else None
         waiting.extend(reversed([*below, own] if own is not None else below))
     return rows
 
 
-def _row(depth: int, node: Node, style: Style) -> Row:
+def _row(depth: int, node: Node, style: Style, step: Step | None) -> Row:
     marks = list(node.marks)
+    off = step is not None and not step.on_path and step.slack is not None
+    if step is not None and off and step.home is not None and step.home.on_path:
+        marks = [*(mark for mark in marks if mark != "parallel"), f"slack {style.duration(step.slack)}"]
     if node.active is not None:
         marks.append(f"active {style.duration(node.active)}")
     alert = "warning"
@@ -81,7 +92,8 @@ def _row(depth: int, node: Node, style: Style) -> Row:
         alert = "critical"
     role = "accent" if node.kind in ("phase", "startup") else ""
     label = style.clean(node.name) or "(no name)"
-    return Row(depth, label, [(node.start, node.end)], node.duration, style.clean(", ".join(marks)), role, alert)
+    shown = style.clean(", ".join(marks))
+    return Row(depth, label, [(node.start, node.end)], node.duration, shown, "dim" if off else role, alert, off)
 
 
 def _heading(orphans: list[Node]) -> Row:
@@ -89,7 +101,9 @@ def _heading(orphans: list[Node]) -> Row:
     return Row(0, NOT_RECORDED, intervals, length(intervals) / 1e9, role="dim")
 
 
-def _children(children: list[Node], depth: int, limit: float) -> list[tuple[int, Node] | Row]:
+def _children(
+    children: list[Node], depth: int, limit: float, steps: Mapping[int, Step]
+) -> list[tuple[int, Node] | Row]:
     """Return what is shown of siblings, by start, and one row for the rest."""
     shown = [node for node in children if _matters(node, limit)]
     if len(shown) > MOST and limit:
@@ -101,7 +115,12 @@ def _children(children: list[Node], depth: int, limit: float) -> list[tuple[int,
     if len(folded) == 1 and not folded[0].children:  # its line costs no more than "1 more"
         return [(depth, node) for node in children]
     items: list[tuple[int, Node] | Row] = [(depth, node) for node in shown]
-    return [*items, _folded(depth, folded)] if folded else items
+    if not folded:
+        return items
+    more = _folded(depth, folded)
+    found = [steps[id(node)] for node in folded if id(node) in steps]
+    more.off = bool(found) and not any(step.on_path or step.slack is None for step in found)
+    return [*items, more]
 
 
 def _matters(node: Node, limit: float) -> bool:
@@ -126,9 +145,12 @@ def _own_code(depth: int, node: Node, limit: float) -> Row | None:
 # --- lines --------------------------------------------------------------------------------------------------
 
 
-def tree_lines(start: Start, style: Style, everything: bool = False) -> list[str]:
-    """Return the tree of the start as lines of the style's width: name, bar, time, share of the start."""
-    rows = rows_of(start, style, everything)
+def tree_lines(start: Start, style: Style, everything: bool = False, steps: Mapping[int, Step] = NO_STEPS) -> list[str]:
+    """Return the tree of the start as lines of the style's width: name, bar, time, share of the start.
+
+    What is off the critical path has a paler bar, and the line below the tree says so.
+    """
+    rows = rows_of(start, style, everything, steps)
     begin, end = start.root.start, max(start.root.end, start.root.start + 1)
     times = [style.duration(row.seconds) for row in rows]
     shares = [share(row.seconds, start.root.duration) for row in rows]
@@ -145,9 +167,14 @@ def tree_lines(start: Start, style: Style, everything: bool = False) -> list[str
     lines = [style.paint(header, "dim")]
     for row, time, part in zip(rows, times, shares, strict=True):
         drawn = bar(row.intervals, begin, end, bar_width, style.ascii)
+        drawn = drawn.translate(PALE) if row.off else drawn
         drawn = style.paint(drawn, row.role) + "  " if bar_width else ""
         name = _painted_label(row, name_width, style)
         lines.append(f"{name}  {drawn}{time.rjust(time_width)}  {part.rjust(share_width)}")
+    if any(row.off for row in rows):
+        pale = ("- " if style.ascii else "░ ") if bar_width else ""
+        text = f"{pale}off the critical path: to shorten it saves 0, and it could take longer by its slack"
+        lines += [style.paint(line, "dim") for line in style.wrap(text)]
     return lines
 
 

@@ -1,4 +1,4 @@
-"""`otel-perf report`: what a recorded run says, as plain text."""
+"""`otel-perf report`: what a recorded run says, as plain text, as JSON, or as Markdown."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from otel_perf.analysis.text import Style
 
 DESCRIPTION = """\
-Show what a recorded run says: whether the start was within its budget, where its time went (phases, imports,
-functions, OpenTelemetry spans), the functions that took longest, and what otel-perf itself cost."""
+Show what a recorded run says: whether the start was within its budget, what its end waited for and which lines to
+change, where its time went (phases, imports, functions, OpenTelemetry spans), the functions that took longest, how
+the process ended, and what otel-perf itself cost."""
 
 EXAMPLES = """\
 examples:
@@ -30,6 +31,8 @@ examples:
   otel-perf report ../copied/run --all   a run's folder anywhere, every import and function
   otel-perf report --process 4242        another process of the run
   otel-perf report | less -S             plain text, 100 columns wide
+  otel-perf report --json > report.json  for programs; docs/report-schema.md describes it
+  otel-perf report --markdown            for a pull request
 
 exit status: 0 the report was shown, 2 there is no such run or the command line is wrong"""
 
@@ -44,7 +47,10 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("run", metavar="RUN", nargs="?", help="a run's name or folder; default the newest")
     options.add_argument("--folder", metavar="DIR", help="where runs are; default OTEL_PERF_FOLDER, or .otel-perf")
-    options.add_argument("--list", action="store_true", help="list the runs, newest first")
+    forms = options.add_mutually_exclusive_group()
+    forms.add_argument("--list", action="store_true", help="list the runs, newest first")
+    forms.add_argument("--json", action="store_true", help="one JSON object, its keys are stable")
+    forms.add_argument("--markdown", action="store_true", help="Markdown, what is long is folded")
     options.add_argument("--process", metavar="P", help="a process of the run; default the one that started first")
     options.add_argument("--all", action="store_true", help="show every import, function and span, nothing folded")
     options.add_argument("--width", metavar="N", type=_width, help="columns to use; default the window's, or 100")
@@ -70,13 +76,27 @@ def main(argv: list[str]) -> int:
         process = None
     else:
         process = _chosen(options, folder)
-        text = report_text(process, width=style.width, color=style.color, ascii=style.ascii, everything=options.all)
+        text = _report(process, options, style)
     if not _write(text):
         return 0
     if process is not None:
         for line in skipped_lines(process):
             print(f"otel-perf report: {line}", file=sys.stderr)
     return 0
+
+
+def _report(process: Process, options: argparse.Namespace, style: Style) -> str:
+    if options.json:
+        import json
+
+        from otel_perf.analysis.as_json import report_object
+
+        return json.dumps(report_object(process), indent=2, allow_nan=False) + "\n"
+    if options.markdown:
+        from otel_perf.analysis.as_markdown import report_markdown
+
+        return report_markdown(process)
+    return report_text(process, width=style.width, color=style.color, ascii=style.ascii, everything=options.all)
 
 
 def _list(options: argparse.Namespace, folder: str, style: Style) -> str:

@@ -17,7 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-HELP = """usage: otel-perf run [--report] [--folder DIR] [--service NAME] [--no-children] [--] PROGRAM [ARGUMENT ...]
+HELP = """usage: otel-perf run [--report] [--ready-when RULE] [--folder DIR] [--service NAME] [--no-children] [--]
+                     PROGRAM [ARGUMENT ...]
 
 Run a Python program, unchanged, and record its start, its imports and its OpenTelemetry spans. PROGRAM is an
 interpreter with its arguments, a console script of any virtual environment, a script that ends in .py,
@@ -26,6 +27,9 @@ the program's own.
 
 options:
   --report        print the report on stderr when the program has ended
+  --ready-when RULE  what ends the start: port:N (that port listens), listen (any does), exit, or a time such as 5s;
+                  without: the program's own ready(), else a socket that listens, the end of the main module while
+                  threads go on, or half a second without work, whichever comes first
   --folder DIR    where runs are kept (default: .otel-perf, or OTEL_PERF_FOLDER)
   --service NAME  service.name (default: OTEL_SERVICE_NAME, or the program's name)
   --no-children   record this program only, not the interpreters that it starts
@@ -35,6 +39,7 @@ examples:
   otel-perf run -- python app.py --port 8000
   otel-perf run --report -- python -m http.server
   otel-perf run flask --app shop run
+  otel-perf run --ready-when port:8000 -- python serve.py
   otel-perf run -m json.tool data.json
 
 The way in is PYTHONPATH: python -I, -E and -S cannot be reached, nor what runs with an empty environment; Python must
@@ -46,6 +51,11 @@ Then `otel-perf report` shows where the start went. The program's own exit code 
 126: found but cannot be started.
 """
 
+VARIABLES = {  # options that take a value, which the recorded process reads from its environment
+    "--folder": "OTEL_PERF_FOLDER",
+    "--ready-when": "OTEL_PERF_READY_WHEN",
+    "--service": "OTEL_SERVICE_NAME",
+}
 STARTED = "OTEL_PERF_STARTED"  # read by startup.py, which is not worth its import here
 NOT_FOUND, NOT_STARTED = 127, 126  # as a shell has it
 ISOLATING = "IES"  # interpreter flags under which no sitecustomize of ours is found
@@ -64,13 +74,15 @@ def main(argv: list[str]) -> int:
         if option in ("-h", "--help"):
             sys.stdout.write(HELP)
             return 0
-        if option in ("--folder", "--service"):
+        if option in VARIABLES:
             if not equals:
                 value = argv[index] if index < len(argv) else ""
                 index += 1
             if not value:
                 return _usage(f"{option} needs a value")
-            environ["OTEL_PERF_FOLDER" if option == "--folder" else "OTEL_SERVICE_NAME"] = value
+            environ[VARIABLES[option]] = value
+            if option == "--ready-when" and (problem := _bad_rule(value)):
+                return _usage(problem)
             if option == "--folder":
                 environ.pop(RUN, None)
         elif equals:
@@ -85,6 +97,17 @@ def main(argv: list[str]) -> int:
     if not command or not command[0]:
         return _usage("which program? for example: otel-perf run -- python app.py")
     return _run(as_program(command), environ, report)
+
+
+def _bad_rule(text: str) -> str:
+    """Say what is wrong with the rule *text*, nothing if it is one."""
+    from otel_perf.config import ready_rule
+
+    try:
+        ready_rule(text)
+    except ValueError as error:
+        return f"--ready-when: {error}"
+    return ""
 
 
 def _usage(text: str) -> int:
@@ -257,16 +280,31 @@ def _supervise(path: str, command: list[str], environ: dict[str, str], run: str)
         child = subprocess.Popen(command, executable=path, env=environ, close_fds=False)
     except OSError as error:
         return _not_started(path, error)
+    from .status import OomKills, note_status, shown, status_of
+
+    kills = OomKills()
+    status = status_of(child)
     code = int(child.wait())
     if run:
-        _print_report(run)
+        note_status(os.path.join(run, str(child.pid)), status, kills.more())
+        _print_report(run, shown(status))
     if code >= 0:
         return code
     sys.stdout.flush()
     sys.stderr.flush()
-    signal.signal(-code, signal.SIG_DFL)  # end by the same signal, as whoever waits for us expects
-    os.kill(os.getpid(), -code)
+    _end_by(-code)
     return 128 - code
+
+
+def _end_by(number: int) -> None:
+    """End by the same signal as the program, as whoever waits for us expects; the core it left is not replaced."""
+    import resource
+    import signal
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if number != signal.SIGKILL:  # of which there is no handler to reset
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def _in_foreground() -> bool:
@@ -283,14 +321,14 @@ def _in_foreground() -> bool:
         os.close(terminal)
 
 
-def _print_report(run: str) -> None:
+def _print_report(run: str, how: str) -> None:
     from otel_perf.analysis.report import report_text
     from otel_perf.errors import UserError
     from otel_perf.export.runs import processes_in
 
     try:
         if not processes_in(run):
-            raise UserError("the program recorded nothing")
+            raise UserError(f"nothing was recorded; {how}")
         sys.stderr.write(report_text(run))
     except UserError as error:
         sys.stderr.write(f"otel-perf run: no report: {error.message}\n")

@@ -1,10 +1,10 @@
-"""A run folder's OTLP/JSON lines → spans and metric points, whatever state the files are in.
+"""A run folder's OTLP/JSON lines → spans, metric points and log records, whatever state the files are in.
 
 A file may be torn at its end (killed), in its middle (disk full), or written by somebody else. What cannot be
 read is skipped and counted by reason; all around it is kept. Nothing here raises for what a file contains.
 
-Reading order: Span, Point, read_spans(), read_points(). Gauges, sums and exponential histograms are read;
-other kinds of metric are left alone.
+Reading order: Span, Point, Log, read_spans(), read_points(), read_logs(). Of metrics, gauges, sums and exponential
+histograms are read.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 MAX_LINE = 64 * 2**20  # bytes; a longer line is not loaded
 CHUNK = 2**20
-STARTS = (b'{"resourceSpans"', b'{"resourceMetrics"')
+STARTS = (b'{"resourceSpans"', b'{"resourceMetrics"', b'{"resourceLogs"')
 
 
 class Scope:
@@ -153,6 +153,28 @@ class Point:
         return f"Point({self.metric!r}, {self.attributes!r}, {self.count if self.value is None else self.value})"
 
 
+class Log:
+    """One log record; ours are events, which have a name.
+
+    Attributes:
+        event: the event's name: OTLP's field, else the attribute ``event.name``; empty of a plain log line.
+        time: nanoseconds since 1970.
+        severity: OTLP's SeverityNumber: 9 is INFO, 13 WARN, 17 ERROR.
+    """
+
+    __slots__ = ("attributes", "event", "resource", "scope", "severity", "time")
+
+    event: str
+    time: int
+    severity: int
+    attributes: Attributes
+    resource: Attributes
+    scope: Scope
+
+    def __repr__(self) -> str:
+        return f"Log({self.event!r}, {self.attributes!r})"
+
+
 # --- files -------------------------------------------------------------------------------------------------
 
 
@@ -174,6 +196,12 @@ def read_points(path: str, skipped: Skipped) -> Iterator[Point]:
     """Yield the points of a ``metrics.jsonl``, oldest first; as read_spans()."""
     for data in read_lines(path, skipped):
         yield from points_of(data, skipped)
+
+
+def read_logs(path: str, skipped: Skipped) -> Iterator[Log]:
+    """Yield the records of a ``logs.jsonl``, oldest first; as read_spans()."""
+    for data in read_lines(path, skipped):
+        yield from logs_of(data, skipped)
 
 
 def read_lines(path: str, skipped: Skipped, only: bytes = b"") -> Iterator[dict[str, Any]]:
@@ -357,6 +385,28 @@ def _fill_histogram(point: Point, raw: dict[str, Any]) -> bool:
     point.buckets = [number for number in buckets if number is not None]
     point.sum, point.min, point.max = extremes
     return True
+
+
+# --- logs --------------------------------------------------------------------------------------------------
+
+
+def logs_of(data: dict[str, Any], skipped: Skipped) -> Iterator[Log]:
+    """Yield the records of one LogsData object."""
+    if "resourceLogs" not in data and data:
+        skipped.line("no OTLP logs")
+    for group in json_objects(data, "resourceLogs", skipped):
+        resource = _resource(group, skipped)
+        for scoped in json_objects(group, "scopeLogs", skipped):
+            scope = _scope(scoped, skipped)
+            for raw in json_objects(scoped, "logRecords", skipped):
+                log = Log()
+                log.resource, log.scope = resource, scope
+                log.time = json_number(raw, "timeUnixNano", UINT64, skipped)
+                log.severity = json_number(raw, "severityNumber", UINT32, skipped)
+                log.attributes = attributes(raw.get("attributes"), skipped)
+                named = log.attributes.get("event.name")
+                log.event = json_text(raw, "eventName", skipped) or (named if isinstance(named, str) else "")
+                yield log
 
 
 def _resource(group: dict[str, Any], skipped: Skipped) -> Attributes:

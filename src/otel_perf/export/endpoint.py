@@ -99,8 +99,8 @@ class Target:
         if "otlp" not in self.exporters:
             return "stdout"
         scheme, _, rest = self.url.partition("://")
-        host, slash, path = rest.partition("/")
-        return f"{scheme}://{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
+        host, slash, path = rest.partition("?")[0].rpartition("@")[2].partition("/")  # a password may have a slash
+        return f"{scheme}://{host}{slash}{path}"
 
 
 class Endpoints:
@@ -243,7 +243,7 @@ def _url(reader: _Reader, variable: str, text: str, signal: str, protocol: str, 
 
 
 def _masked(rest: str) -> str:
-    return rest.partition("/")[0].rpartition("@")[2]
+    return rest.rpartition("@")[2].partition("/")[0]  # a password may have a slash
 
 
 def _port_ok(host: str) -> bool:

@@ -14,6 +14,7 @@ DEFAULT = ".otel-perf"
 RUN = "OTEL_PERF_RUN"  # path of the run's folder, for the processes that belong to one run
 FILES = ("traces.jsonl", "metrics.jsonl", "logs.jsonl", "open.json", "sent.json", "sent.json.new", "sent.lock")
 NOTE = ".gitignore"
+_MINUTE = len("2026-11-25T10-15")  # what the names of runs of one minute have in common
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 
@@ -31,7 +32,7 @@ class RunFolder:
         self.path = path
         self.limit = limit
         self.written = 0
-        self._files: dict[str, int] = {}
+        self._files: dict[str, tuple[int, int, int]] = {}  # number, and what it has to be: device and inode
 
     def write(self, name: str, line: bytes) -> bool:
         """Append *line* to the file *name*; return False when the limit is reached.
@@ -41,9 +42,7 @@ class RunFolder:
         """
         if self.written + len(line) > self.limit:
             return False
-        file = self._files.get(name)
-        if file is None:
-            file = self._files[name] = os.open(os.path.join(self.path, name), _FLAGS, 0o600)
+        file = self._file(name)
         done = os.write(file, line)
         self.written += done
         if done < len(line):
@@ -51,11 +50,46 @@ class RunFolder:
             self.written += len(line) - done
         return True
 
+    def _file(self, name: str) -> int:
+        """Return the number of the open file *name*; open it, if need be in a new folder where somebody removed it."""
+        if name in self._files:
+            file, device, inode = self._files[name]
+            try:
+                found = os.fstat(file)
+            except OSError:  # the program has closed all files, as a daemon does
+                found = None
+            if found is not None and (found.st_dev, found.st_ino) == (device, inode):
+                if found.st_nlink:
+                    return file
+                self.close()
+                self.written = 0
+            self._files.pop(name, None)  # else the number is another file's by now
+        file = self._open(name)
+        found = os.fstat(file)
+        self._files[name] = file, found.st_dev, found.st_ino
+        return file
+
+    def _open(self, name: str) -> int:
+        path = os.path.join(self.path, name)
+        try:
+            return os.open(path, _FLAGS, 0o600)
+        except FileNotFoundError:
+            run = os.path.dirname(self.path)
+            _make_base(os.path.dirname(run))
+            for folder in (run, self.path):
+                os.makedirs(folder, 0o700, exist_ok=True)
+            return os.open(path, _FLAGS, 0o600)
+
     def close(self) -> None:
         """Close the files; a later write opens them again."""
         files, self._files = self._files, {}
-        for file in files.values():
-            os.close(file)
+        for file, device, inode in files.values():
+            try:
+                found = os.fstat(file)
+                if (found.st_dev, found.st_ino) == (device, inode):
+                    os.close(file)
+            except OSError:  # the program has closed it
+                continue
 
 
 def create_run(base: str) -> str:
@@ -64,6 +98,12 @@ def create_run(base: str) -> str:
     Raises:
         OSError: it cannot be made.
     """
+    _make_base(base)
+    return _make_unique(base, strftime("%Y-%m-%dT%H-%M-%S", gmtime()))
+
+
+def _make_base(base: str) -> None:
+    """Make the folder of all runs, with a note that keeps it out of version control."""
     os.makedirs(base, 0o700, exist_ok=True)
     note = os.path.join(base, NOTE)
     if not os.path.lexists(note):
@@ -73,7 +113,6 @@ def create_run(base: str) -> str:
             os.close(file)
         except FileExistsError:
             pass
-    return _make_unique(base, strftime("%Y-%m-%dT%H-%M-%S", gmtime()))
 
 
 def create_process(run: str, limit: int = 10**9) -> RunFolder:
@@ -100,6 +139,8 @@ def _make_unique(parent: str, name: str) -> str:
 def retire(base: str, keep: str, runs: int, age: float, size: int) -> int:
     """Remove the oldest runs in *base* beyond a number, an age and a total size; return how many went.
 
+    To weigh fifty runs costs 1 ms, so the first run of each minute does that for all.
+
     Args:
         base: the folder that holds the runs.
         keep: path of a run that stays whatever its age.
@@ -115,10 +156,12 @@ def retire(base: str, keep: str, runs: int, age: float, size: int) -> int:
             if _is_run_name(entry.name) and entry.is_dir(follow_symlinks=False)
         ]
     found.sort(reverse=True)
+    weighed = any(name[:_MINUTE] == kept_anyway[:_MINUTE] and name != kept_anyway for _, name, _ in found)
+    oldest = time() - age
     removed = total = kept = 0
     for modified, name, path in found:
-        surplus = kept >= runs or time() - modified > age
-        weight = 0 if surplus else _weight(path)
+        surplus = kept >= runs or modified < oldest
+        weight = 0 if surplus or weighed else _weight(path)
         if (surplus or total + weight > size) and name != kept_anyway and not _alive(path):
             removed += _remove(path)
         else:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 TRACES = "traces.jsonl"
 METRICS = "metrics.jsonl"
-FILES = (TRACES, METRICS, "logs.jsonl")
+LOGS = "logs.jsonl"
+FILES = (TRACES, METRICS, LOGS)
 
 
 class Run:

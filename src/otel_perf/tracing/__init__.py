@@ -70,6 +70,12 @@ def share(records: list[Any], start_lasts: bool) -> None:
         _waiting.clear()
 
 
+def owner() -> str:
+    """Return the type of the TracerProvider that the application has set, empty if there is none."""
+    provider = getattr(sys.modules.get(TRIGGER), "_TRACER_PROVIDER", None)
+    return "" if provider is None else f"{type(provider).__module__}.{type(provider).__qualname__}"
+
+
 def close_open(interrupted: bool) -> None:
     """End the spans of the plain API that are still open: the process ends."""
     light = sys.modules.get(f"{__name__}.light")

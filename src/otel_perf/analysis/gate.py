@@ -1,0 +1,345 @@
+"""What budgets say of a recorded process: each of them ok, exceeded or unknown, with its value and the reason.
+
+Reading order: Judged, judge_budgets(), then one function for each kind of metric. Of several series that a budget
+means, each is judged by itself and the worst decides. ``otel_perf.startup.*`` is taken from the spans of the start.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from otel_perf.budgets import PHASE, STARTUP
+from otel_perf.export.decode import read_points
+from otel_perf.export.json_values import Skipped
+from otel_perf.export.runs import METRICS
+
+from .functions import DURATION, functions_of, histogram_percentile, percentile
+from .model import number_of, text_of
+from .startup import build_start, length, merged, verdict_of, walk
+from .text import bytes_of, count, duration, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from otel_perf.budgets import Budget
+    from otel_perf.export.decode import Point
+
+    from .functions import FunctionRow
+    from .model import Process
+    from .startup import Start
+
+    Values = list[tuple[int, float]]  # nanoseconds since 1970, and the value then
+
+HISTOGRAM = "exponentialHistogram"
+SHORTEST = 1.0  # seconds between two points that a rate is taken of
+NAMED = 3  # series that a reason names
+
+_UNKNOWN = {
+    "exit": "nobody called ready(): the process's exit closed the start; call it, or record with --ready-when",
+    "shutdown": "nobody called ready(): shutdown() closed the start; call it where the program is ready",
+    "interrupted": "a signal ended the start",
+    "no end": "the start has no end: the process was killed, or is still in it",
+    "unsaid": "the record does not say what ended the start",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One budget on one process.
+
+    Attributes:
+        state: ``ok``, ``exceeded`` or ``unknown``.
+        max: the limit that was applied.
+        value: the worst there was, None where there was none.
+        unit: of both, as OpenTelemetry writes it.
+        reason: one clause: how much is left, how far it is over, or why nothing can be said.
+        recorded: the process has the metric.
+    """
+
+    budget: Budget
+    state: str
+    max: float
+    value: float | None
+    unit: str
+    reason: str
+    recorded: bool = True
+
+    def shown(self, value: float | None) -> str:
+        """Return *value* as a person reads it."""
+        if value is None:
+            return "–"
+        per = "/s" if self.budget.form == "rate" else ""
+        if self.unit == "s" and not per:
+            return duration(value)
+        if self.unit == "By":
+            return bytes_of(value) + per
+        if self.budget.unit == "%":
+            return f"{value * 100:.3g} %{per}"
+        noun = "" if self.unit == "1" else self.unit.strip("{}")
+        if not value.is_integer():
+            return f"{value:.3g} {noun}".rstrip() + per
+        return (plural(int(value), noun) if self.unit.startswith("{") else f"{count(value)} {noun}".rstrip()) + per
+
+
+def judge_budgets(budgets: Iterable[Budget], process: Process) -> list[Judged]:
+    """Judge *process*, in the order of *budgets*; a default other than the start's is left out where it has no metric.
+
+    Raises: ConfigError: a budget does not fit its metric.
+    """
+    budgets = list(budgets)
+    start = build_start(process)
+    metrics = _Metrics(process, {budget.instrument for budget in budgets})
+    found = []
+    for budget in budgets:
+        if budget.instrument == STARTUP:
+            judged = _startup(budget, process, start)
+        elif budget.instrument == PHASE:
+            judged = _phases(budget, start)
+        else:
+            judged = metrics.judge(budget)
+        if judged.recorded or budget.source or budget.name == "startup":
+            found.append(judged)
+    return found
+
+
+def _unknown(budget: Budget, reason: str, unit: str = "", recorded: bool = True) -> Judged:
+    return Judged(budget, "unknown", budget.max, None, unit or budget.unit, reason, recorded)
+
+
+# --- the start ---------------------------------------------------------------------------------------------------
+
+
+def _startup(budget: Budget, process: Process, start: Start | None) -> Judged:
+    if start is None:
+        return _unknown(budget, "no start was recorded in this process", "s", recorded=False)
+    limit = budget.max if budget.source else start.limit  # the program's own configuration may have said another
+    verdict = verdict_of(start)
+    if verdict.state == "unknown":
+        where = f" (last recorded: {' > '.join(verdict.where)})" if verdict.where else ""
+        value = verdict.seconds if start.recorded else None
+        return Judged(budget, "unknown", limit, value, "s", _UNKNOWN[verdict.cause] + where)
+    exceeded = verdict.seconds > limit
+    reason = _distance(verdict.seconds, limit, "s")
+    if verdict.ready != "ready()":
+        reason += f"; ready by {verdict.ready}"
+    bottleneck = text_of(process.root_attributes, "otel_perf.bottleneck")
+    part = number_of(process.root_attributes, "otel_perf.bottleneck.share")
+    if exceeded and bottleneck and part is not None:
+        reason += f"; {bottleneck} took {part:.0%} of it"
+    return Judged(budget, "exceeded" if exceeded else "ok", limit, verdict.seconds, "s", reason)
+
+
+def _phases(budget: Budget, start: Start | None) -> Judged:
+    if start is None:
+        return _unknown(budget, "no start was recorded in this process", "s", recorded=False)
+    times: dict[str, list[tuple[int, int]]] = {}
+    unfinished = set()
+    for node in [node for top in start.tops() for node in walk(top) if node.kind == "phase"]:
+        times.setdefault(node.name, []).append((node.start, node.end))
+        if "open" in node.marks:
+            unfinished.add(node.name)
+    chosen = {name: seconds for name, seconds in times.items() if _fits(budget, {"phase": name})}
+    if not chosen:
+        names = sorted(times, key=lambda name: min(times[name]))
+        return _unknown(budget, _no_series(budget, [{"phase": name} for name in names]), "s")
+    values = {name: length(merged(intervals)) / 1e9 for name, intervals in chosen.items()}
+    worst = max(values, key=lambda name: values[name])
+    state = "exceeded" if values[worst] > budget.max else "ok"
+    reason = _distance(values[worst], budget.max, "s") + (
+        f"; of {len(values)} phases {worst}" if len(values) > 1 else ""
+    )
+    if state == "ok" and unfinished & values.keys():
+        state, reason = "unknown", f"{', '.join(sorted(unfinished & values.keys()))} was open when the start ended"
+    return Judged(budget, state, budget.max, values[worst], "s", reason)
+
+
+def _distance(value: float, limit: float, unit: str) -> str:
+    """Say how much is left, or how far *value* is over."""
+    difference = abs(limit - value)
+    if unit == "s":
+        amount = duration(difference)
+    elif unit == "By":
+        amount = bytes_of(difference)
+    else:
+        amount = f"{100 * difference / limit:.0f} %" if limit else f"{difference:.3g}"
+    return f"{amount} {'over' if value > limit else 'left'}"
+
+
+# --- metrics -----------------------------------------------------------------------------------------------------
+
+
+def _fits(budget: Budget, attributes: Mapping[str, object]) -> bool:
+    return all(key in attributes and _text(attributes[key]) == wanted for key, wanted in budget.selector.items())
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _no_series(budget: Budget, there: Iterable[Mapping[str, object]]) -> str:
+    """Say that no series is meant by *budget*, and which there are: those whose name is like it, if some are."""
+    key, wanted = next(iter(budget.selector.items()), ("", ""))
+    names = list(dict.fromkeys(_text(attributes[key]) for attributes in there if key in attributes))
+    close = get_close_matches(wanted, names, NAMED)
+    names = [name for name in names if name in close or wanted.lower() in name.lower()] or names
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    known = f"; there {'is' if len(names) == 1 else 'are'} {', '.join(names[:NAMED])}{more}" if names else ""
+    asked = ", ".join(f"{key}={value}" for key, value in budget.selector.items())
+    return (
+        f"{budget.instrument} was not recorded for {asked}{known}" if asked else f"no {budget.instrument} was recorded"
+    )
+
+
+class _Metrics:
+    """The metrics of a process that budgets mean."""
+
+    def __init__(self, process: Process, instruments: set[str]) -> None:
+        self.process = process
+        self.series: dict[str, dict[str, list[Point]]] = {}
+        self.rows: dict[float, list[FunctionRow]] = {}  # by quantile
+        path = os.path.join(process.path, METRICS)
+        wanted = {name for name in instruments if name in process.points}
+        for point in read_points(path, Skipped()) if wanted else ():  # load_process() has said what is damaged
+            if point.metric in wanted:
+                key = repr(sorted(point.attributes.items(), key=lambda item: item[0]))
+                self.series.setdefault(point.metric, {}).setdefault(key, []).append(point)
+
+    def judge(self, budget: Budget) -> Judged:
+        """Judge one budget on a recorded metric."""
+        series = list(self.series.get(budget.instrument, {}).values())
+        chosen = [points for points in series if _fits(budget, points[-1].attributes)]
+        if not chosen:
+            spans = self._spans_only(budget)
+            if spans is not None:
+                return spans
+            if not series:
+                return _unknown(budget, f"this process recorded no metric {budget.instrument}", recorded=False)
+            return _unknown(
+                budget, _no_series(budget, [points[-1].attributes for points in series]), series[0][-1].unit
+            )
+        last = chosen[0][-1]
+        _check(budget, last)
+        if last.type == HISTOGRAM:
+            found = [self._of_histogram(budget, points[-1]) for points in chosen]
+        else:
+            found = [_of_values(budget, _values(budget, points), last.unit) for points in chosen]
+        worst = max(found, key=lambda one: (one.state == "exceeded", one.value is not None, one.value or 0.0))
+        if len(chosen) > 1 and worst.value is not None:
+            point = chosen[found.index(worst)][-1]
+            name = text_of(point.attributes, "function") or ", ".join(
+                f"{k}={_text(v)}" for k, v in point.attributes.items()
+            )
+            return Judged(
+                budget,
+                worst.state,
+                worst.max,
+                worst.value,
+                worst.unit,
+                f"{worst.reason}; of {len(chosen)} series {name}",
+            )
+        return worst
+
+    def _of_histogram(self, budget: Budget, point: Point) -> Judged:
+        """Judge the largest value of a histogram, or a percentile: exact where every call is a span."""
+        if budget.form == "quantile":
+            row = self._row(budget, point)
+            exact = row is not None and row.exact and not row.spans_only
+            value = row.percentiles[0] if row is not None and exact else histogram_percentile(point, budget.quantile)
+            note = "" if exact else f"; from buckets a factor {2.0**2.0**-point.scale:.3g} apart"
+        else:
+            value = histogram_percentile(point, 1.0) if point.max is None else point.max
+            note = ""
+        if value is None:
+            return _unknown(budget, "it has no value", point.unit)
+        reason = f"{_distance(value, budget.max, point.unit)}, {plural(point.count, 'call')}{note}"
+        return Judged(budget, "exceeded" if value > budget.max else "ok", budget.max, value, point.unit, reason)
+
+    def _row(self, budget: Budget, point: Point) -> FunctionRow | None:
+        if budget.instrument != DURATION:
+            return None
+        wanted = text_of(point.attributes, "function"), text_of(point.attributes, "kind") or "function"
+        return next((row for row in self._rows(budget.quantile) if (row.function, row.kind) == wanted), None)
+
+    def _rows(self, quantile: float) -> list[FunctionRow]:
+        if quantile not in self.rows:
+            self.rows[quantile] = functions_of(self.process, (quantile,))
+        return self.rows[quantile]
+
+    def _spans_only(self, budget: Budget) -> Judged | None:
+        """Judge functions of which a process that was killed left spans alone."""
+        if budget.instrument != DURATION or budget.form == "rate":
+            return None
+        rows = self._rows(budget.quantile)
+        chosen = [row for row in rows if row.spans_only and _fits(budget, {"function": row.function, "kind": row.kind})]
+        if not chosen:
+            return None
+        if budget.form == "quantile":
+            return _unknown(
+                budget, "only its slow calls were recorded, as spans: no percentile can be said of them", "s"
+            )
+        value = max(row.max or 0.0 for row in chosen)
+        reason = f"{_distance(value, budget.max, 's')}, from spans alone"
+        return Judged(budget, "exceeded" if value > budget.max else "ok", budget.max, value, "s", reason)
+
+
+def _check(budget: Budget, point: Point) -> None:
+    """Refuse a budget that does not fit the metric *point* is of.
+
+    Raises: ConfigError: it does not.
+    """
+    name = budget.instrument
+    if budget.unit and point.unit and budget.unit != point.unit and (budget.unit, point.unit) != ("%", "1"):
+        raise budget.wrong(f"max is written in {budget.unit}, but {name} is recorded in {point.unit}; write it in that")
+    counter = point.type == "sum" and point.monotonic
+    if budget.form == "rate" and not counter:
+        raise budget.wrong(f"rate() is of a counter, and {name} is none; write {name} or p95({name})")
+    if budget.form == "quantile" and counter:
+        raise budget.wrong(f"a counter such as {name} has no percentile; write {name} or rate({name})")
+
+
+def _values(budget: Budget, points: list[Point]) -> Values:
+    """Return what *budget* compares with its limit, in the order of time."""
+    values = [(point.time, float(point.value)) for point in points if point.value is not None]
+    values = sorted((time, value) for time, value in values if value == value)  # NaN is no data
+    if budget.form != "rate":
+        return values
+    rates: Values = []
+    before, level = min((point.start or point.time for point in points), default=0), 0.0
+    for time, value in values:
+        seconds = (time - before) / 1e9
+        if seconds >= SHORTEST:
+            rates.append((time, (value - level if value >= level else value) / seconds))
+            before, level = time, value
+    return rates
+
+
+def _of_values(budget: Budget, values: Values, unit: str) -> Judged:
+    """Judge values over time: exceeded once they were over the limit for as long as the budget says."""
+    if not values:
+        reason = "less than a second of it was recorded" if budget.form == "rate" else "it has no value"
+        return _unknown(budget, reason, unit)
+    if budget.form == "quantile":
+        worst = percentile(sorted(value for _, value in values), budget.quantile)
+        held = worst > budget.max
+    else:
+        worst, held = max(value for _, value in values), _longest_over(budget, values) >= budget.for_
+    over = worst > budget.max
+    reason = _distance(worst, budget.max, unit)
+    if over and not held:
+        reason += f", for less than {duration(budget.for_)}"
+    return Judged(budget, "exceeded" if over and held else "ok", budget.max, worst, unit, reason)
+
+
+def _longest_over(budget: Budget, values: Values) -> float:
+    """Return for how many seconds on end the values were over the limit."""
+    longest, since = 0.0, None
+    for time, value in values:
+        if value > budget.max:
+            since = time if since is None else since
+            longest = max(longest, (time - since) / 1e9)
+        else:
+            since = None
+    return longest

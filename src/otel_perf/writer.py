@@ -1,0 +1,260 @@
+"""The way to the disk: what is finished becomes lines of this process's run folder.
+
+Imports only hot rooms; the encoder, the folder and the statistics are loaded with the first line. Used by one thread at
+a time: runtime.py holds the lock. Reading order: records(), statistics(), then open() for where that goes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from . import clock, imports, recorder, tracing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .config import Settings
+
+STARTUP_LIMIT = 2.0  # seconds that a start may take, unless a budget says otherwise
+
+
+def say(what: object) -> None:
+    """Write one line to stderr, if there is one that takes it."""
+    try:
+        sys.stderr.write(f"otel-perf: {what}\n")
+    except Exception:  # noqa: BLE001  # it may be closed, or None
+        return
+
+
+class Writer:
+    """Writes the records, statistics and events of one process.
+
+    Attributes:
+        settings: of the process.
+        folder: its run folder, None before the first line.
+        on_open: called once that is there.
+        root_due: the start's root is still to be written.
+        refused: records that did not reach the disk.
+        cpu_time: seconds of CPU of the threads that wrote.
+        init_time: seconds that init() took.
+        memory: bytes that the process grew by in init().
+    """
+
+    def __init__(self, settings: Settings, on_open: Callable[[], None]) -> None:
+        self.settings = settings
+        self.base = os.path.abspath(settings.folder)
+        self.run = os.environ.get("OTEL_PERF_RUN", "")
+        self.folder: Any = None
+        self.on_open = on_open
+        self.root_due = True
+        self.refused = 0
+        self.cpu_time = self.init_time = 0.0
+        self.memory = 0
+        self._since = clock.wall_ns()  # when counting began
+        self._pending: list[list[Any]] = []  # batches of records, a line each
+        self._events: list[Any] = []
+        self._instance = self._resource = self._own_scope = ""
+        self._said: set[str] = set()
+
+    def waits(self) -> bool:
+        """Say whether something is written already, or is to be."""
+        return self.folder is not None or bool(recorder.finished or self._pending)
+
+    # --- records -----------------------------------------------------------------------------------------------------
+
+    def records(self, taken: list[Any]) -> None:
+        """Write finished records, and the events that were noted; what does not reach the disk is counted."""
+        from .export.otlp_json import SPANS_A_LINE
+
+        self._pending += [taken[first : first + SPANS_A_LINE] for first in range(0, len(taken), SPANS_A_LINE)]
+        while self._pending:  # what is not written yet stays there: Ctrl-C may end this from inside
+            batch, written = self._pending[0], 0
+            try:
+                written = self._write_batch(batch)
+            except Exception as error:  # noqa: BLE001
+                self._failed(error)
+            self.refused += len(batch) - written
+            del self._pending[0]
+        if self._events:
+            self._write_events()
+
+    def _write_batch(self, records: list[Any]) -> int:
+        """Write records as one line, and return how many reached the disk."""
+        from .export import otlp_json
+
+        folder, written = self.open(), 0
+        for line, done, _ in otlp_json.trace_lines(self._resource, self._scope(), records):
+            if not line or folder.write("traces.jsonl", line):
+                written += done
+            else:
+                self.complain(
+                    "limit", f"the run folder's limit of {folder.limit} bytes is reached; records are dropped"
+                )
+        return written
+
+    def with_cost(self, record: Any) -> Any:
+        """Return *record*, the start's root with what we have cost so far."""
+        if type(record) is tuple and record[recorder.R_SITE].kind == "startup":
+            self.root_due = False
+            return recorder.with_attributes(record, self._cost())
+        return record
+
+    def _cost(self) -> dict[str, Any]:
+        """Return what we have cost this program so far, and what its start is judged by, for the root span."""
+        settings = self.settings
+        cost: dict[str, Any] = {
+            "otel_perf.budget.startup": self._limit(),
+            "otel_perf.self.cpu_time": self.cpu_time,
+        }
+        if settings.strict:
+            cost["otel_perf.startup.strict"] = True
+        if settings.ready_when:
+            cost["otel_perf.startup.ready_when"] = settings.ready_when[0]
+        if self.init_time:
+            cost["otel_perf.self.init_time"] = self.init_time
+        if self.memory > 0:
+            cost["otel_perf.self.memory"] = self.memory
+        if provider := tracing.owner():
+            cost["otel_perf.provider"] = provider
+        if imports.seen:
+            cost["otel_perf.startup.imports"] = imports.seen
+        return cost
+
+    def _limit(self) -> float:
+        """Return the seconds that the start may take."""
+        file, table = self.settings.budgets
+        if table is not None:
+            from .budgets import read, startup_limit
+            from .errors import ConfigError
+
+            try:
+                return startup_limit(read(file, table)) or STARTUP_LIMIT
+            except ConfigError as error:
+                self.complain("budgets", f"{error}; the start is judged by {STARTUP_LIMIT:g} s")
+        return STARTUP_LIMIT
+
+    # --- events ------------------------------------------------------------------------------------------------------
+
+    def note(self, name: str, severity: int, ids: tuple[int, int], fields: dict[str, Any]) -> None:
+        """Record an event, with the trace and span id in *ids*; records() writes it."""
+        self._events.append((name, clock.wall_ns(), severity, *ids, fields))
+
+    def _write_events(self) -> None:
+        from .export import otlp_json
+
+        events, self._events = self._events, []
+        try:
+            folder = self.open()
+            if folder.write("logs.jsonl", otlp_json.log_line(self._resource, self._scope(), events)):
+                return
+        except Exception as error:  # noqa: BLE001
+            self._failed(error)
+        self.refused += len(events)
+
+    # --- statistics --------------------------------------------------------------------------------------------------
+
+    def statistics(self, final: bool) -> None:
+        """Write the statistics that changed; what could not be written is tried again at the next look."""
+        changed: list[Any] = []
+        try:
+            if not self._write_metrics(self._function_metrics(changed), final):
+                changed.clear()
+        except Exception as error:  # noqa: BLE001
+            changed.clear()
+            self._failed(error)
+        for path, calls in changed:
+            path.seen = calls
+
+    def _function_metrics(self, changed: list[Any]) -> list[str]:
+        """Return what changed in the statistics; a program that has none does without the room."""
+        if not recorder.nodes:
+            return []
+        from . import metrics
+
+        return metrics.function_metrics(self._since, clock.wall_ns(), changed)
+
+    def _write_metrics(self, found: list[str], final: bool) -> bool:
+        """Write metrics with what we cost; return whether they reached the disk."""
+        from .export import otlp_json
+
+        if not found and not (final and self.folder is not None):
+            return True
+        start, time = self._since, clock.wall_ns()
+        dropped = recorder.state.dropped + self.refused
+        found.append(otlp_json.sum_metric("otel_perf.self.dropped", "{record}", dropped, start, time))
+        found.append(otlp_json.sum_metric("otel_perf.self.cpu_time", "s", self.cpu_time, start, time))
+        if self.init_time:
+            found.append(otlp_json.gauge_metric("otel_perf.self.init_time", "s", self.init_time, time))
+        if self.memory:
+            found.append(otlp_json.gauge_metric("otel_perf.self.memory", "By", self.memory, time))
+        folder = self.open()  # which describes the resource too
+        lines = otlp_json.metric_lines(self._resource, self._scope(), found)
+        return all(folder.write("metrics.jsonl", line) for line in lines)
+
+    # --- the folder --------------------------------------------------------------------------------------------------
+
+    def open(self) -> Any:
+        """Return the run folder, made at the first use, so that what writes nothing leaves nothing."""
+        if self.folder is None:
+            from .export import folder
+
+            settings = self.settings
+            run = self.run = self.run or folder.create_run(self.base)
+            self.folder = folder.create_process(run, settings.folder_limit)
+            self.describe()
+            self.on_open()
+            if len(os.listdir(run)) == 1:  # once a run, by its first process
+                base = os.path.dirname(run)
+                try:
+                    folder.retire(base, run, settings.keep_runs, settings.keep_time, settings.folder_limit)
+                except OSError:  # another process tidies at the same moment
+                    return self.folder
+        return self.folder
+
+    def describe(self) -> None:
+        """Build the resource again, for records that follow."""
+        from . import resource
+        from .export import otlp_json
+
+        if not self._instance:
+            number = f"{recorder.new_trace_id():032x}"
+            self._instance = f"{number[:8]}-{number[8:12]}-4{number[13:16]}-{number[16:20]}-{number[20:]}"
+        self._resource = otlp_json.attributes(resource.describe(self.settings, self._instance))
+
+    def _scope(self) -> str:
+        if not self._own_scope:
+            from .__about__ import __version__
+            from .export import otlp_json
+
+            self._own_scope = otlp_json.scope("otel_perf", __version__)
+        return self._own_scope
+
+    def close(self) -> None:
+        """Close the files."""
+        if self.folder is not None:
+            self.folder.close()
+
+    # --- complaints --------------------------------------------------------------------------------------------------
+
+    def _failed(self, error: Exception) -> None:
+        self.complain("folder" if isinstance(error, OSError) else "worker", error)
+
+    def complain(self, cause: str, what: object) -> None:
+        """Say once for each cause what is wrong, on stderr; never raise."""
+        if cause in self._said:
+            return
+        self._said.add(cause)
+        if isinstance(what, OSError) and cause == "folder":
+            what = f"cannot write the run folder {what.filename or self.base}: {what.strerror}; records are dropped"
+        elif isinstance(what, BaseException):
+            what = f"internal error in the {cause}, records may be missing: {type(what).__name__}: {what}"
+        say(what)
+
+    def of_a_child(self) -> Writer:
+        """Return the writer of a process that was forked from this one: own files, own ids, nothing of the parent's."""
+        child = Writer(self.settings, self.on_open)
+        child.run, child.root_due, child._said = self.run, False, self._said
+        return child

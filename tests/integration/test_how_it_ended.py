@@ -1,0 +1,188 @@
+"""How a process ended, told from inside: the event otel_perf.process.ended."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+BEGIN = """
+import os, signal, sys
+import otel_perf as perf
+perf.init(service="ending")
+"""
+
+
+@pytest.fixture
+def ended(run_python, logs_of, tmp_path):
+    """Return a function that runs a program and gives its exit code and the event's attributes, None without one."""
+
+    def run(program, **options):
+        result = run_python(BEGIN + program, **options)
+        found = [record for record in logs_of(tmp_path) if record["name"] == "otel_perf.process.ended"]
+        assert len(found) < 2
+        return result.returncode, found[0] if found else None
+
+    return run
+
+
+def test_normal_end(ended):
+    code, event = ended("perf.ready()")
+
+    assert 0 == code
+    assert {"event.name": "otel_perf.process.ended", "otel_perf.end": "exit"} == event["attributes"]
+    assert (9, "INFO") == event["severity"]
+
+
+def test_normal_end_of_a_start_that_lasts_is_told_by_its_root_alone(ended, spans_of, tmp_path):
+    """Most scripts end so: no third file for one word."""
+    code, event = ended("")
+
+    assert (0, None) == (code, event)
+    root = next(span for span in spans_of(tmp_path) if span["name"] == "startup")
+    assert "exit" == root["attributes"]["otel_perf.end"]
+
+
+def test_exit_with_a_code_is_no_error_of_ours_and_the_code_is_not_guessed(ended):
+    code, event = ended("perf.ready()\nsys.exit(7)")
+
+    assert 7 == code
+    assert "exit" == event["attributes"]["otel_perf.end"]
+    assert "process.exit.code" not in event["attributes"]
+
+
+def test_uncaught_exception_names_type_message_and_line(ended, tmp_path):
+    code, event = ended("def f():\n    raise LookupError('no such device')\nf()")
+
+    assert 1 == code
+    assert (17, "ERROR") == event["severity"]
+    assert event["attributes"] == {
+        "event.name": "otel_perf.process.ended",
+        "otel_perf.end": "exception",
+        "exception.type": "LookupError",
+        "exception.message": "no such device",
+        "process.exit.code": 1,
+        "code.file.path": str(tmp_path / "script.py"),
+        "code.line.number": 6,
+    }
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_signal_that_we_saw_names_phase_import_and_line(ended, tmp_path):
+    (tmp_path / "device.py").write_text("import os, signal\n\nos.kill(os.getpid(), signal.SIGTERM)\n")
+
+    code, event = ended("with perf.phase('UI'):\n    with perf.phase('theme'):\n        import device")
+
+    assert -15 == code
+    assert (17, "ERROR") == event["severity"]
+    assert event["attributes"] == {
+        "event.name": "otel_perf.process.ended",
+        "otel_perf.end": "signal",
+        "otel_perf.signal": "SIGTERM",
+        "otel_perf.phase": "UI > theme",
+        "otel_perf.import": "device",
+        "code.file.path": str(tmp_path / "device.py"),
+        "code.line.number": 3,
+    }
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_control_c_is_a_signal(ended):
+    code, event = ended("perf.ready()\nos.kill(os.getpid(), signal.SIGINT)\nfor i in range(10**8): pass")
+
+    assert -2 == code
+    assert ("signal", "SIGINT") == tuple(event["attributes"][f"otel_perf.{key}"] for key in ("end", "signal"))
+
+
+def test_phase_that_exit_leaves_open_is_named(ended):
+    _, event = ended("perf.enter_phase('Transport')\nsys.exit(1)")
+
+    assert "Transport" == event["attributes"]["otel_perf.phase"]
+
+
+def test_shutdown_by_the_program(ended):
+    _, event = ended("perf.shutdown()")
+
+    assert "shutdown" == event["attributes"]["otel_perf.end"]
+
+
+def test_end_without_a_word_leaves_no_event(ended):
+    code, event = ended("perf.ready()\nimport time; time.sleep(0.5)\nos._exit(3)")
+
+    assert 3 == code
+    assert event is None
+
+
+def test_event_carries_the_ids_of_the_start(ended, spans_of, tmp_path):
+    _, event = ended("perf.ready()")
+
+    root = next(span for span in spans_of(tmp_path) if span["name"] == "startup")
+    assert (root["trace_id"], root["span_id"]) == (event["trace_id"], event["span_id"])
+
+
+# --- told by the parent that `run --report` keeps -------------------------------------------------------------------
+
+
+@pytest.fixture
+def watched(run_python, logs_of, tmp_path):
+    """Return a function that runs a program under `run --report`: exit code, stderr, the parent's event."""
+
+    def run(program, **env):
+        script = tmp_path / "program.py"
+        script.write_text(program)
+        result = run_python(["-m", "otel_perf", "run", "--report", "--", sys.executable, script], env=env)
+        events = [record for record in logs_of(tmp_path) if record["attributes"].get("otel_perf.end") == "status"]
+        (event,) = events
+        return result.returncode, result.stderr, event
+
+    return run
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_parent_tells_the_signal_of_a_crash(watched):
+    code, stderr, event = watched("import ctypes, time\ntime.sleep(0.5)\nctypes.string_at(0)")
+
+    assert code in (-11, 139)
+    assert "SIGSEGV" == event["attributes"]["otel_perf.signal"]
+    assert isinstance(event["attributes"]["otel_perf.core"], bool)
+    assert (17, "ERROR") == event["severity"]
+    assert "ended by SIGSEGV" in stderr
+
+
+def test_parent_tells_the_exit_code(watched):
+    code, stderr, event = watched("import sys\nsys.exit(7)")
+
+    assert 7 == code
+    assert 7 == event["attributes"]["process.exit.code"]
+    assert "exited with code 7" in stderr
+
+
+def test_parents_event_carries_the_resource_and_the_ids_of_the_process(watched, spans_of, tmp_path):
+    _, _, event = watched("pass")
+
+    root = next(span for span in spans_of(tmp_path) if span["name"] == "startup")
+    assert (root["trace_id"], root["span_id"]) == (event["trace_id"], event["span_id"])
+    assert root["resource"] == event["resource"]
+    assert (9, "INFO") == event["severity"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's counter in /proc/vmstat")
+def test_killed_while_the_kernel_killed_for_want_of_memory_is_out_of_memory(tmp_path):
+    status = pytest.importorskip("otel_perf.commands.status")
+    counters = tmp_path / "vmstat"
+    counters.write_text("nr_free_pages 12\noom_kill 3\n")
+    kills = status.OomKills(str(counters))
+    assert not kills.more()
+
+    counters.write_text("nr_free_pages 12\noom_kill 4\n")
+
+    assert kills.more()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="SIGKILL")
+def test_killed_by_hand_is_not_out_of_memory(watched):
+    code, _, event = watched("import os, time\ntime.sleep(0.5)\nos.kill(os.getpid(), 9)")
+
+    assert code in (-9, 137)
+    assert "SIGKILL" == event["attributes"]["otel_perf.signal"]
+    assert "otel_perf.out_of_memory" not in event["attributes"]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .model import END, number_of, text_of
+from .model import END, is_running, number_of, text_of
 from .sources import shown
 
 if TYPE_CHECKING:
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from .text import Style
 
 KNOWN_BY_ROOT = ("exit", "shutdown", "signal")  # rules that are the end of the process, or of what is recorded
-MARGIN = 1.0  # seconds by which a process may be younger than its first record
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,26 +70,11 @@ def _unsaid(process: Process) -> Ending | None:
     if not process.nodes or text_of(process.root_attributes, "otel_perf.ready") in KNOWN_BY_ROOT:
         return None
     began = min(node.start for node in process.nodes)
-    if _is_running(process, began):
+    if is_running(process, began):
         return Ending("running")
     last = max([process.after.last, *(node.end for node in process.nodes)])
     last = max([last, *(point.time for points in process.points.values() for point in points)])
     return Ending("silent", after=(last - began) / 1e9)
-
-
-def _is_running(process: Process, began: int) -> bool:
-    """Say whether *process* still runs here: its pid alone may have been given to another."""
-    import psutil
-
-    host = text_of(process.resource, "host.name")
-    pid = number_of(process.resource, "process.pid")
-    if pid is None or (host and hasattr(os, "uname") and host != os.uname().nodename):
-        return False
-    try:
-        found = psutil.Process(int(pid))
-        return found.status() != psutil.STATUS_ZOMBIE and found.create_time() < began / 1e9 + MARGIN
-    except (ValueError, OverflowError, psutil.Error):
-        return False
 
 
 def ending_text(ending: Ending, style: Style) -> str:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 KINDS = ("startup", "phase", "import", "function", "operation")
 REMOTE = 0x200  # of a span's flags: its parent lives in another process
 SLOWEST = 5
+MARGIN = 1.0  # seconds by which a process may be younger than its first record
 LATE_IMPORTS = 1_000  # imports after the start that are kept: the longest
 ENDED = "otel_perf.process.ended"
 END = "otel_perf.end"
@@ -171,6 +172,21 @@ class Process:
         """Return the last value of a gauge or sum, all its series together; None where there is none."""
         values = [point.value for point in self.points.get(metric, []) if point.value is not None]
         return sum(values) if values else None
+
+
+def is_running(process: Process, began: int) -> bool:
+    """Say whether *process*, begun at *began* (ns since 1970), still runs here: its pid may be another's by now."""
+    import psutil
+
+    host = text_of(process.resource, "host.name")
+    pid = number_of(process.resource, "process.pid")
+    if pid is None or (host and hasattr(os, "uname") and host != os.uname().nodename):
+        return False
+    try:
+        found = psutil.Process(int(pid))
+        return found.status() != psutil.STATUS_ZOMBIE and found.create_time() < began / 1e9 + MARGIN
+    except (ValueError, OverflowError, psutil.Error):
+        return False
 
 
 def text_of(attributes: dict[str, Any], key: str) -> str:

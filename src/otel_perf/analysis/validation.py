@@ -286,7 +286,7 @@ def _around(parent: int, above: Mapping[int, tuple[int, str]]) -> str:
 
 def findings(process: Process) -> list[Finding]:
     """Return what is wrong with the start of *process*; nothing if it has none, or is still in it."""
-    from .model import number_of
+    from .model import is_running, number_of
     from .startup import build_start, last_known
 
     start = build_start(process)
@@ -294,7 +294,9 @@ def findings(process: Process) -> list[Finding]:
         return []
     ended = process.ended
     if not start.recorded:
-        return [] if _is_alive(process) else [_killed(last_known(start), start.root.duration, ended)]
+        if is_running(process, min(node.start for node in process.nodes)):
+            return []
+        return [_killed(last_known(start), start.root.duration, ended)]
     seen: list[Seen] = []
     waiting = [(top, "") for top in start.tops()]
     while waiting:
@@ -310,19 +312,6 @@ def findings(process: Process) -> list[Finding]:
 
 def _seen(node: Node, begin: int, inside: str) -> Seen:
     return Seen(node.name, (node.start - begin) / 1e9, inside, "open" in node.marks, location(node.file, node.line))
-
-
-def _is_alive(process: Process) -> bool:
-    """Say whether *process* still runs: its pid alone may have been given out again, as in every container."""
-    import psutil
-
-    pid = process.name.partition("-")[0]
-    began = min(node.start for node in process.nodes) / 1e9
-    try:
-        other = psutil.Process(int(pid))
-        return other.status() != psutil.STATUS_ZOMBIE and other.create_time() < began + 1.0
-    except (ValueError, OverflowError, psutil.Error):
-        return False
 
 
 def _killed(where: tuple[str, ...], took: float, ended: Mapping[str, Any]) -> Finding:

@@ -268,9 +268,14 @@ def _supervise(path: str, command: list[str], environ: dict[str, str], run: str)
     child: Any = None
 
     def forward(number: int, _frame: object) -> None:
-        if child is not None and child.returncode is None and not (number in by_terminal and _in_foreground()):
+        if number in by_terminal and _in_foreground():
+            return
+        if child is None:
+            early.append(number)
+        elif child.returncode is None:
             child.send_signal(number)
 
+    early: list[int] = []  # signals that came before we knew the child
     by_terminal = [getattr(signal, name, None) for name in BY_TERMINAL]
     for name in FORWARDED:
         number = getattr(signal, name, None)
@@ -280,6 +285,8 @@ def _supervise(path: str, command: list[str], environ: dict[str, str], run: str)
         child = subprocess.Popen(command, executable=path, env=environ, close_fds=False)
     except OSError as error:
         return _not_started(path, error)
+    for number in early:
+        child.send_signal(number)
     from .status import OomKills, note_status, shown, status_of
 
     kills = OomKills()

@@ -50,12 +50,15 @@ def shown(status: dict[str, Any]) -> str:
 def status_of(child: subprocess.Popen[bytes]) -> dict[str, Any]:
     """Wait for *child*, leave it to be waited for again, and return what its status says, as attributes of EVENT."""
     fields: dict[str, Any] = {"otel_perf.end": "status"}
-    if not hasattr(os, "waitid"):
+    try:
+        found = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    except (AttributeError, ChildProcessError):  # Windows; or a signal's handler was faster
+        found = None
+    if found is None:
         code = child.wait()
         return fields | ({"process.exit.code": code} if code >= 0 else {"otel_perf.signal": _name(-code)})
-    found = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    if found is None or found.si_code == os.CLD_EXITED:
-        return fields | {"process.exit.code": found.si_status if found is not None else 0}
+    if found.si_code == os.CLD_EXITED:
+        return fields | {"process.exit.code": found.si_status}
     return fields | {"otel_perf.signal": _name(found.si_status), "otel_perf.core": found.si_code == os.CLD_DUMPED}
 
 

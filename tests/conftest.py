@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -28,6 +29,10 @@ SRC = str(Path(__file__).resolve().parents[1] / "src")
 SITE_PACKAGES = sysconfig.get_path("purelib")
 
 # --- surroundings -----------------------------------------------------------------------------------------
+
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (getattr(signal, "SIGQUIT", 0), signal.SIG_DFL)):
+    if _number and signal.getsignal(_number) is signal.SIG_IGN:  # a shell starts what goes on in the background so
+        signal.signal(_number, _handler)
 
 
 def _is_ours(variable: str) -> bool:

@@ -86,7 +86,7 @@ def test_http_server_ended_by_sigterm(start_program, whole, tmp_path):
 
     assert (b"hello", -signal.SIGTERM) == plain == recorded
     (root,) = [span for span in whole("http.client") if span["name"] == "startup"]
-    assert "listen" == root["attributes"]["otel_perf.ready"]
+    assert root["attributes"]["otel_perf.ready"] in ("listen", "signal")  # it is asked once and ended at once
     assert "http.server" == root["resource"]["service.name"]
 
 

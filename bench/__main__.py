@@ -8,16 +8,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import calls, context, imports, measure, run, start, survival, writer
+from . import calls, context, imports, instruments, measure, run, send, start, survival, writer
 from .table import Row, as_markdown, as_text
 
 GROUPS = {
     "start": start,
     "call": calls,
+    "instruments": instruments,
     "imports": imports,
     "run": run,
     "writer": writer,
     "survival": survival,
+    "send": send,
     "context": context,
 }
 TEMPLATE = Path(__file__).with_name("page.md")

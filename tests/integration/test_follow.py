@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from opentelemetry.sdk.trace.export import SpanExportResult
 
 from otel_perf.export import endpoint
 from otel_perf.export.follow import Follower, send_rest_as_json
@@ -286,6 +287,24 @@ def test_requests_hold_at_most_2000_spans_and_2_mb_in_the_order_of_the_file(prot
     ]
     assert [2000, 2000] == counts[:2]
     assert max(counts) <= 2000
+
+
+@official_protocols
+@pytest.mark.parametrize("known", [True, False], ids=["nothing is sent", "known before"])
+def test_exporter_that_does_not_take_encoded_spans_gets_them_as_records(known, protocol, folder, receiver, follow):
+    """As with a release that sends nothing when it has nothing to encode, or that has its stub in another place."""
+    (folder / "traces.jsonl").write_bytes(line([span(number) for number in range(3000)]))
+    there = receiver()
+    follower = follow(folder, endpoints(there, protocol))
+    exporter = follower._exporter(follower.endpoints.targets["traces"])
+    export = exporter.otlp.export
+    exporter.otlp.export = lambda spans: export(spans) if list(spans) else SpanExportResult.SUCCESS
+    exporter.takes_encoded = known
+
+    send_all(follower)
+
+    assert list(range(3000)) == numbers(there.spans())
+    assert 3000 == follower.sent["traces"]
 
 
 @every_protocol

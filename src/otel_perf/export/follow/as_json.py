@@ -50,7 +50,7 @@ class JsonExporter:
         body = HEADS[target.signal] + b",".join(lines) + TAIL
         headers = {"Content-Type": "application/json", "User-Agent": "otel-perf", **target.headers}
         if target.compression:
-            body = _gzip(body)
+            body = gzip(body)
             headers["Content-Encoding"] = "gzip"
         fresh = self._connection is None
         try:
@@ -137,7 +137,8 @@ def _path(url: str) -> str:
     return "/" + url.partition("://")[2].partition("/")[2]
 
 
-def _gzip(body: bytes) -> bytes:
+def gzip(body: bytes) -> bytes:
+    """Return *body* packed."""
     import zlib
 
     packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: with gzip's header and trailer

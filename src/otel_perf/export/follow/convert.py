@@ -126,14 +126,14 @@ class Converter:
         self._resource: tuple[Any, Any] = (None, None)
         self._scope: tuple[Any, Any] = (None, None)
 
-    def line(self, line: bytes, rest: Callable[[], None]) -> list[Any]:
-        """Return the records of one line; call *rest* after every few."""
+    def line(self, line: bytes, look: Callable[[], None]) -> list[Any]:
+        """Return the records of one line; call *look* after every few."""
         found: list[Any] = []
         if self.signal == "traces":
             counted, self.skipped = self.skipped, Skipped()
             try:
                 for resource, scoped, raw in own_spans(line.decode()):
-                    self._collect(found, self._span(raw, self._resource_of(resource), self._scope_of(scoped)), rest)
+                    self._collect(found, self._span(raw, self._resource_of(resource), self._scope_of(scoped)), look)
                 _add(counted, self.skipped)
                 return found
             except (ValueError, IndexError, TypeError, AttributeError, RecursionError):  # written by another program
@@ -142,14 +142,14 @@ class Converter:
                 self.skipped = counted
         data = parse_line(line, self.skipped)
         for record in self.records(data) if data else ():
-            self._collect(found, record, rest)
+            self._collect(found, record, look)
         return found
 
-    def _collect(self, found: list[Any], record: Any, rest: Callable[[], None]) -> None:
+    def _collect(self, found: list[Any], record: Any, look: Callable[[], None]) -> None:
         if record is not None:
             found.append(record)
             if not len(found) % EVERY:
-                rest()
+                look()
 
     def records(self, data: dict[str, Any]) -> Iterator[Any]:
         """Yield spans, (MetricKey, point) or log records of one line's object."""

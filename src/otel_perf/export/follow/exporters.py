@@ -3,7 +3,8 @@
 Loaded only by the thread that sends. The exporters repeat a request by themselves and say nothing of the answer; the
 follower has a position to keep, an exit to be bounded and one line a minute to say. So each request is made once: over
 HTTP through a requests.Session that is given to the exporter, over gRPC through a stub around the exporter's own
-(the one private name that is touched here; without it the exporter's own repetition stays).
+(the one private name that is touched here; without it the exporter's own repetition stays). There, too, spans that are
+encoded already take the place of what the exporter has made of an empty list.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import logging
 import time
 from _thread import get_ident
 
+from .as_json import gzip
 from .outcome import BODY, LONGEST_WAIT, Outcome, of_status, why
 from .pace import Paced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from otel_perf.export.endpoint import Target
@@ -92,6 +94,7 @@ class Exporter:
     Attributes:
         answer: the receiver's message of success, None where there was none to read.
         failed: what a failure of this request means.
+        takes_encoded: it can be given an encoded request.
     """
 
     def __init__(self, target: Target, deadline: Deadline) -> None:
@@ -99,6 +102,9 @@ class Exporter:
         self.deadline = deadline
         self.answer: Any = None
         self.failed: Outcome | None = None
+        self._encoded: bytes | None = None
+        self._taken = False
+        self.takes_encoded = False
         self.console = _console(target.signal) if "console" in target.exporters else None
         self.otlp: Any = None
         self._silence = Silence()
@@ -106,17 +112,38 @@ class Exporter:
             with self._silence:
                 self.otlp = _over_grpc(self) if target.protocol == "grpc" else _over_http(self)
 
-    def send(self, records: Sequence[Any], pace: Pace) -> Outcome:
-        """Make one request; never raises."""
-        with self._silence:
-            return self._send(records, pace)
+    def send(self, records: Sequence[Any], pace: Pace, encoded: bool = False) -> Outcome:
+        """Make one request; never raises.
 
-    def _send(self, records: Sequence[Any], pace: Pace) -> Outcome:
+        Args:
+            records: of the SDK.
+            pace: rests while they are encoded.
+            encoded: they are spans of wire.Encoder instead, and it takes them.
+        """
+        with self._silence:
+            if not encoded:
+                return self._send(self._shaped(records, pace))
+            from .wire import request
+
+            self._encoded, self._taken = request(records), False
+            outcome = self._send(Encoded(len(records)))
+            self._encoded = None
+            if outcome.kind == "sent" and not self._taken:  # an empty request at the most
+                self.takes_encoded = False
+                return Outcome("later", "the exporter has to encode spans itself", 0.0)
+            return outcome
+
+    def take(self) -> bytes | None:
+        """Return this request if it is encoded; None where the exporter has encoded it."""
+        self._taken = True
+        return self._encoded
+
+    def _send(self, records: Any) -> Outcome:
         self.answer = self.failed = None
         outcome = Outcome("sent")
         if self.otlp is not None:
             try:
-                done = self.otlp.export(self._shaped(records, pace))
+                done = self.otlp.export(records)
             except NotTaken as error:
                 return error.outcome
             except Exception as error:  # noqa: BLE001  # a library's bug must not stop what follows
@@ -125,7 +152,7 @@ class Exporter:
                 return self.failed or Outcome("refused", "cannot be encoded")
             outcome = _partial(self.target.signal, self.answer)
         if self.console is not None:
-            self.console.export(self._shaped(records, pace))
+            self.console.export(records)
         return outcome
 
     def _shaped(self, records: Sequence[Any], pace: Pace) -> Any:
@@ -146,6 +173,19 @@ class Exporter:
                     continue
 
 
+class Encoded:
+    """Stands for spans that are encoded: an exporter counts them, and finds nothing to encode."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return self._number
+
+
 def prepare(target: Target) -> None:
     """Load what *target* needs, without making anything."""
     from importlib import import_module
@@ -155,7 +195,7 @@ def prepare(target: Target) -> None:
         import_module("grpc" if target.protocol == "grpc" else "requests")
     if "console" in target.exporters:
         import_module(_CONSOLE[target.signal][0])
-    import_module("otel_perf.export.follow.convert")
+    import_module("otel_perf.export.follow.wire")
 
 
 def _module(target: Target) -> str:
@@ -191,6 +231,7 @@ def _over_http(exporter: Exporter) -> Any:
     from opentelemetry.exporter.otlp.proto.http import Compression
 
     target = exporter.target
+    exporter.takes_encoded = True
     return _official(target)(
         endpoint=target.url,
         certificate_file=target.certificate or None,
@@ -216,6 +257,9 @@ def _session(exporter: Exporter) -> Any:
             options["allow_redirects"] = False  # a redirect of a POST becomes a GET
             options.setdefault("verify", self.verify)  # else REQUESTS_CA_BUNDLE wins over our own setting
             options["stream"] = True
+            encoded = exporter.take()
+            if encoded is not None:
+                options["data"] = gzip(encoded) if exporter.target.compression else encoded
             begun = time.monotonic()
             try:
                 try:
@@ -281,6 +325,7 @@ def _over_grpc(exporter: Exporter) -> Any:
     stub = getattr(official, "_client", None)
     if stub is not None and hasattr(stub, "Export"):
         official._client = OneCall(stub, exporter)  # noqa: SLF001
+        exporter.takes_encoded = True
     return official
 
 
@@ -313,6 +358,9 @@ class OneCall:
 
         exporter = self._exporter
         limit = exporter.deadline.cut(exporter.target.timeout)
+        encoded = exporter.take()
+        if encoded is not None:
+            request = type(request).FromString(encoded)
         try:
             exporter.answer = self._stub.Export(request, metadata=metadata, timeout=limit, **options)
         except grpc.RpcError as error:

@@ -90,7 +90,7 @@ class Follower:
             return False
         self.folders.append(folder)
         for signal, target in self.endpoints.targets.items():
-            stream = Stream(folder, signal, target.protocol == "http/json", live, self.skipped)
+            stream = Stream(folder, signal, form_of(target), live, self.skipped)
             if hold and signal == "traces":
                 stream.held_until = self.clock.now() + hold
             self._streams.append(stream)
@@ -163,7 +163,9 @@ class Follower:
     def _send(self, stream: Stream, batch: Batch) -> bool:
         """Make one request; say whether it is done with, well or badly."""
         target = self.endpoints.targets[stream.signal]
-        outcome = self._request(target, batch)
+        outcome = self._request(target, stream, batch)
+        if outcome is None:
+            return True
         if outcome.kind == "later" or (outcome.kind == "refused" and self.keep_refused):
             stream.forget()
             self._back_off(target, outcome)
@@ -181,20 +183,24 @@ class Follower:
             self._say("refused", f"{target.shown} does not take {number}: {outcome.reason or 'partial success'}")
         return True
 
-    def _request(self, target: Target, batch: Batch) -> Outcome:
+    def _request(self, target: Target, stream: Stream, batch: Batch) -> Outcome | None:
+        """Return what became of one request; None if none was made, because the stream has another form now."""
         try:
             exporter = self._exporter(target)
         except Exception as error:  # noqa: BLE001  # a wrong certificate, a package that is not there
             from .outcome import Outcome, why
 
             return Outcome("later", why(error))
-        if target.protocol == "http/json":
+        if stream.form == "lines":
             from time import monotonic
 
             limit = self._deadline.cut(target.timeout)
             outcome: Outcome = exporter.send(batch.records, monotonic() + limit)
             return outcome
-        outcome = exporter.send(batch.records, self.pace)
+        if stream.form == "encoded" and not exporter.takes_encoded:
+            stream.use("records")
+            return None
+        outcome = exporter.send(batch.records, self.pace, stream.form == "encoded")
         if outcome.kind == "later" and target.protocol == "grpc":
             self._exporters.pop(target.signal).close()  # a channel alone would wait up to two minutes to connect again
         return outcome
@@ -204,7 +210,7 @@ class Follower:
         if found is None:
             if self._deadline is None:
                 self._limit(None)
-            if target.protocol == "http/json" and "otlp" in target.exporters:
+            if form_of(target) == "lines":
                 from .as_json import JsonExporter
 
                 found = JsonExporter(target)
@@ -250,6 +256,13 @@ class Follower:
     def _release(self, folder: Folder) -> None:
         if not any(stream.folder is folder for stream in self._streams):
             folder.release()
+
+
+def form_of(target: Target) -> str:
+    """Return the form in which the records for *target* are read, see Stream."""
+    if "otlp" in target.exporters and target.protocol == "http/json":
+        return "lines"
+    return "encoded" if target.signal == "traces" and target.exporters == ("otlp",) else "records"
 
 
 def send_rest_as_json(

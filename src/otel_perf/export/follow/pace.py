@@ -1,7 +1,7 @@
 """Sending beside the application: how long the thread that sends may keep the interpreter from the others.
 
 Imports only: time, sys. Python code runs on one thread at a time, and one that asks for its turn gets it after 5 ms. So
-the thread that sends gives its turn away after every few records and every module it loads, for a moment where the
+the thread that sends gives its turn away every millisecond and before every module it loads: for a moment where the
 program is idle, for four times what it used itself where the program is busy.
 """
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-EVERY = 24  # records between two rests, about 2 ms
+EVERY = 8  # records between two looks at the clock
+TURN = 0.001  # seconds between two rests
 BLINK = 0.0002  # seconds: enough for a thread that waits to take its turn
 BUSY = 0.3  # of a core: above this the program is at work
 SHARE = 5  # beside a busy program we take at most one part in this many of a core
@@ -63,12 +64,17 @@ class Pace:
             self._busy += (others - self._busy) * min(1.0, passed / 0.05)  # over the last 50 ms or so
         self._wall, self._mine, self._all = wall, _thread_time(), everyone
 
+    def look(self) -> None:
+        """Rest if it is time to."""
+        if time.perf_counter() - self._wall > TURN:
+            self.rest()
+
     def through(self, records: Sequence[Any]) -> Iterator[Any]:
         """Yield *records* with rests between them."""
         for number, record in enumerate(records, 1):
             yield record
             if not number % EVERY:
-                self.rest()
+                self.look()
 
 
 class Paced:

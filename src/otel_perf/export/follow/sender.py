@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
-from _thread import allocate_lock, start_new_thread
 
 from otel_perf import clock, recorder
+from otel_perf.threads import allocate_lock, start
 
 from .files import is_alive, is_marked, mark
 from .follower import HOLD, Follower, send_rest_as_json
@@ -76,7 +76,7 @@ class Sender:
         self._ended.acquire()
         try:
             self._running = True
-            start_new_thread(self._run, ())
+            start(self._run, ())
         except RuntimeError:  # none can start any more: the records stay for a later process
             self._running = False
             self._ended.release()
@@ -90,9 +90,10 @@ class Sender:
         return not self._running
 
     def ready(self) -> None:
-        """Load the exporters now: the program is ready."""
-        self._ready = True
-        self._ring()
+        """Load the exporters now: the program is ready. Only the first call counts."""
+        if not self._ready:
+            self._ready = True
+            self._ring()
 
     def close(self, limit: float) -> bool:
         """Let the thread send what is left, for at most *limit* seconds; say whether nothing is left."""

@@ -25,7 +25,7 @@ class Batch:
     """What one request holds.
 
     Attributes:
-        records: spans, points or log records of the SDK; lines where they go as JSON.
+        records: in the form of their stream.
         count: how many records that are.
         offset: the position once it is delivered, as is inside.
     """
@@ -43,15 +43,16 @@ class Stream:
     """One signal of one process's folder.
 
     Attributes:
+        form: of its records: ``lines`` as they are, ``encoded`` spans, or ``records`` of the SDK.
         live: its process may still write: a last line without an end is left for later.
         held_until: monotonic seconds until which the root of the start is waited for.
         due: monotonic seconds of the next look.
     """
 
-    def __init__(self, folder: Folder, signal: str, json: bool, live: bool, skipped: Skipped) -> None:
+    def __init__(self, folder: Folder, signal: str, form: str, live: bool, skipped: Skipped) -> None:
         self.folder = folder
         self.signal = signal
-        self.json = json
+        self.form = form
         self.live = live
         self.skipped = skipped  # of lines that are read for the first time
         self.held_until = 0.0
@@ -104,6 +105,12 @@ class Stream:
         """Let go of what was read: it is read again at the next try, which may be long from now."""
         self._queue = []
 
+    def use(self, form: str) -> None:
+        """Read again what is not delivered, in another form."""
+        self.form = form
+        self._converter = None
+        self.forget()
+
     def _fill(self, pace: Pace) -> bool:
         """Read on; say whether there was something, even if nothing in it can be sent."""
         position = self.position
@@ -119,7 +126,7 @@ class Stream:
                 skipped.line("longer than 64 MB")
             elif line.isspace():
                 continue
-            elif self.json:
+            elif self.form == "lines":
                 self._queue += self._as_json(line, after, skipped)
             else:
                 self._queue += self._converted(line, begin, after, skipped, pace)[done:]
@@ -138,14 +145,22 @@ class Stream:
     def _converted(self, line: bytes, begin: int, after: int, skipped: Skipped, pace: Pace) -> list[Entry]:
         """Return the records of one line; the last one's position is behind the line."""
         if self._converter is None:
-            from .convert import Converter
-
-            self._converter = Converter(self.signal, skipped)
+            self._converter = _converter(self.signal, self.form, skipped)
         self._converter.skipped = skipped
-        found = self._converter.line(line, pace.rest)
+        found = self._converter.line(line, pace.look)
         size = len(line) // (len(found) or 1)
         last = len(found)
         return [
             (record, 1, size, begin, number) if number < last else (record, 1, size, after, 0)
             for number, record in enumerate(found, 1)
         ]
+
+
+def _converter(signal: str, form: str, skipped: Skipped) -> Any:
+    if form == "encoded":
+        from .wire import Encoder
+
+        return Encoder(skipped)
+    from .convert import Converter
+
+    return Converter(signal, skipped)

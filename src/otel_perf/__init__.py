@@ -3,6 +3,11 @@
 TYPE_CHECKING = False  # type checkers take this name as true; importing typing would cost 7 ms
 if TYPE_CHECKING:
     from .__about__ import __version__ as __version__
+    from .alerts import on_alert as on_alert
+    from .budgets import budget as budget
+    from .metrics.instruments import counter as counter
+    from .metrics.instruments import gauge as gauge
+    from .metrics.instruments import timer as timer
     from .phases import enter_phase as enter_phase
     from .phases import phase as phase
     from .profiling import operation as operation
@@ -15,26 +20,36 @@ if TYPE_CHECKING:
 
 _ROOM = {
     "__version__": "__about__",
+    "budget": "budgets",
+    "counter": "metrics.instruments",
     "enter_phase": "phases",
+    "gauge": "metrics.instruments",
     "init": "runtime",
+    "on_alert": "alerts",
     "operation": "profiling",
     "phase": "phases",
     "profile": "profiling",
     "ready": "runtime",
     "report": "runtime",
     "shutdown": "runtime",
+    "timer": "metrics.instruments",
     "usable": "runtime",
 }
 __all__ = [
     "__version__",
+    "budget",
+    "counter",
     "enter_phase",
+    "gauge",
     "init",
+    "on_alert",
     "operation",
     "phase",
     "profile",
     "ready",
     "report",
     "shutdown",
+    "timer",
     "usable",
 ]
 

@@ -1,10 +1,12 @@
-"""Budgets: one limit on one metric each, from ``otel-perf.toml``, ``[tool.otel-perf]`` or the defaults.
+"""Budgets: one limit on one metric each, from Python, ``otel-perf.toml``, ``[tool.otel-perf]`` or the defaults.
 
-Imports only: config, errors; the worker reads the limit of the start here. Reading order: Budget, read(); then how a
-metric and a limit are written.
+Imports only: sys, config, errors; the worker reads the limit of the start here. Reading order: Budget, budget(),
+in_force(); then how a metric and a limit are written. What becomes of a budget while the program runs is alerts.py.
 """
 
 from __future__ import annotations
+
+import sys
 
 from . import config
 from .errors import ConfigError
@@ -15,16 +17,25 @@ if TYPE_CHECKING:
 
 STARTUP = "otel_perf.startup.duration"
 PHASE = "otel_perf.startup.phase.duration"
+MEMORY = "process.memory.usage"
+CPU = "otel_perf.process.cpu.usage"  # in cores: process.cpu.utilization is a share of all CPUs that may be used
+LATENESS = "otel_perf.self.tick.lateness"
+VALUE = "otel_perf.budget.value"  # with the attribute ``budget``: what was judged, no point where nothing was
 
 SEVERITIES = ("info", "warning", "critical")
 CLEAR = 0.95  # of the limit, where the budget does not say below what it is over
+TRACKED = "tracked"  # an idle budget of a program that has recorded work: else nobody knows when it is idle
 DEFAULTS: dict[str, dict[str, Any]] = {
     "startup": {"metric": STARTUP, "max": "2s", "severity": "critical"},
-    "memory": {"metric": "process.memory.usage", "max": "150MB", "for": "3s"},
+    "idle": {"metric": CPU, "max": "0.02 cores", "for": "10s", "idle": TRACKED},
+    "memory": {"metric": MEMORY, "max": "150MB", "for": "3s"},
+    "monitor": {"metric": LATENESS, "max": "100ms", "for": "3s", "severity": "info"},
 }
+SLACK = 0.1  # seconds by which ticks may be off their second
 
-_KEYS = ("metric", "max", "for", "clear", "cooldown", "severity")
+_KEYS = ("metric", "max", "for", "clear", "cooldown", "severity", "idle")
 _TIMES = ("ns", "us", "µs", "ms", "s", "min", "h", "d")
+_CORES = ("core", "cores")
 _WRITE = "write a number in the metric's unit, or a string such as '250ms', '150MB' (kB MB GB MiB GiB) or '61%'"
 
 
@@ -39,19 +50,21 @@ class Budget:
         clear: what the metric must fall to before the budget holds again.
         cooldown: seconds between two alerts.
         severity: ``info``, ``warning`` or ``critical``.
+        idle: judged only while no tracked work runs (a profiled call, an operation, a span): true, or ``tracked``,
+            which asks in addition that the program has recorded tracked work at all.
         instrument: the metric's bare name, and
         selector: the attributes that its series must have, and
         form: ``""``, ``rate`` or ``quantile``, and
         quantile: 0 to 1.
-        unit: of the limit as it was written: ``s``, ``By``, ``%``, or empty for a bare number.
+        unit: of the limit as it was written: ``s``, ``By``, ``{cpu}``, ``%``, or empty for a bare number.
         source: where it was written, for messages; empty for a default.
 
     Raises: ConfigError: something cannot be taken; the message says what, where and how to mend it.
     """
 
     __slots__ = (
-        "clear", "cooldown", "for_", "form", "instrument", "max", "metric", "name", "quantile", "selector", "severity",
-        "source", "unit",
+        "clear", "cooldown", "for_", "form", "idle", "instrument", "max", "metric", "name", "quantile", "selector",
+        "severity", "source", "unit",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +77,7 @@ class Budget:
         clear: float | str | None = None,
         cooldown: float | str | None = None,
         severity: str = "warning",
+        idle: bool | str = False,
         source: str = "",
     ) -> None:
         self.name = name
@@ -74,7 +88,7 @@ class Budget:
         except ValueError as error:
             raise self.wrong(f"metric: {error}") from None
         self.max, self.unit = self._limit("max", max)
-        if self.is_time and self.unit in ("By", "%"):
+        if self.is_time and self.unit not in ("s", ""):
             raise self.wrong(f"max = {max!r} is no time, but {self.instrument} is in seconds; write max = '250ms'")
         if self.is_time and not self.max > 0:
             raise self.wrong(f"max must be greater than 0, got {max!r}; write max = '2s'")
@@ -86,11 +100,23 @@ class Budget:
         self.severity = severity
         if severity not in SEVERITIES:
             raise self.wrong(f"severity is one of {', '.join(SEVERITIES)}, got {severity!r}")
+        self.idle = idle
+        if not isinstance(idle, bool) and idle != TRACKED:
+            raise self.wrong(f"idle is true, false or {TRACKED!r}, got {idle!r}")
 
     @property
     def is_time(self) -> bool:
         """Whether the metric is known to be in seconds."""
         return self.instrument.endswith(".duration") and self.form != "rate"
+
+    @property
+    def once(self) -> bool:
+        """Whether the metric is measured once and then stands: nothing is added by how long it was over."""
+        return self.instrument in (STARTUP, PHASE)
+
+    def held(self, seconds: float) -> bool:
+        """Return whether *seconds* on end are as long as ``for``; what a tick is early or late does not count."""
+        return seconds >= self.for_ - min(SLACK, self.for_ / 10)
 
     def wrong(self, text: str) -> ConfigError:
         """Return the error that says *text* of this budget, and where it stands."""
@@ -118,6 +144,56 @@ class Budget:
 
 
 # --- where they come from --------------------------------------------------------------------------------------------
+
+own: dict[str, Budget] = {}  # what the program said, before init() or at any time after it
+
+
+def budget(
+    name: str,
+    *,
+    metric: str,
+    max: float | str,
+    for_: float | str = "0s",
+    clear: float | str | None = None,
+    cooldown: float | str | None = None,
+    severity: str = "warning",
+    idle: bool | str = False,
+) -> Budget:
+    """Set a limit on a metric; it is judged from the next second on. The same name again replaces it.
+
+    Args:
+        name: what it is called everywhere; ``startup``, ``idle``, ``memory`` and ``monitor`` are the defaults.
+        metric: ``name``, ``name{key=value}``, ``rate(name)`` or ``p95(name)``, of any metric of this process.
+        max: upper bound, inclusive: a number in the metric's unit, or a string such as ``"250ms"`` or ``"150MB"``.
+        for_: how long it must be exceeded before an alert, and hold before that is resolved.
+        clear: what the metric must fall to before it holds again, default 5 % below *max*.
+        cooldown: how long after an alert was resolved there is no other, default 0.
+        severity: ``info``, ``warning`` or ``critical``; twice the limit, or a long time over it, raises it by one each.
+        idle: true judges only the seconds in which no tracked work runs.
+
+    Raises:
+        TypeError: *name* is no str.
+        ValueError: a part cannot be taken; the message says how it is written.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"a budget's name is a str, not {type(name).__name__}")
+    caller = sys._getframe(1)  # noqa: SLF001  # the interpreter's own way to say who calls
+    file = caller.f_code.co_filename.replace("\\", "/").rpartition("/")[2]
+    made = own[name] = Budget(
+        name, metric=metric, max=max, for_=for_, clear=clear, cooldown=cooldown, severity=severity, idle=idle,
+        source=f"{file}:{caller.f_lineno}",
+    )  # fmt: skip
+    return made
+
+
+def in_force(file: str, table: object) -> list[Budget]:
+    """Return the budgets of this process: the program's own win over those of *file*, those over the defaults.
+
+    Raises: ConfigError: a budget of the file cannot be taken.
+    """
+    found = {budget.name: budget for budget in read(file, table)}
+    found.update(own)
+    return list(found.values())
 
 
 def load(directory: str = "") -> list[Budget]:
@@ -198,7 +274,7 @@ def startup_limit(budgets: list[Budget]) -> float | None:
 
 
 def limit(value: object) -> tuple[float, str]:
-    """Return a limit in the base unit, and that unit: ``s``, ``By``, ``%`` (a share: 61% is 0.61), empty if unsaid.
+    """Return a limit in the base unit, and that unit: ``s``, ``By``, ``{cpu}``, ``%`` (61% is 0.61), empty if unsaid.
 
     Raises:
         TypeError: neither number nor string.
@@ -219,6 +295,8 @@ def limit(value: object) -> tuple[float, str]:
                 number = float(digits)
             elif suffix in _TIMES:
                 number, unit = config.seconds(value), "s"
+            elif suffix in _CORES:
+                number, unit = float(digits), "{cpu}"
             else:
                 number, unit = float(config.size(value)), "By"
     except (ValueError, OverflowError):

@@ -12,7 +12,16 @@ from __future__ import annotations
 from time import perf_counter as now
 from time import time_ns as wall_ns
 
-__all__ = ["now", "unix_ns", "wall_ns", "wall_offset"]
+try:
+    from time import CLOCK_BOOTTIME, clock_gettime
+
+    def since_boot() -> float:
+        """Return seconds of a clock that no one can step and that goes on while the machine sleeps."""
+        return clock_gettime(CLOCK_BOOTTIME)
+except ImportError:  # not Linux: nobody says how long the machine slept
+    since_boot = now
+
+__all__ = ["now", "since_boot", "unix_ns", "wall_ns", "wall_offset"]
 
 
 def wall_offset() -> int:

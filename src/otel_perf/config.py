@@ -117,6 +117,18 @@ def count(value: object) -> int:
     return number
 
 
+def sampler_name(value: object) -> str:
+    """Return ``auto``, ``proc`` or ``psutil``.
+
+    Raises:
+        ValueError: anything else.
+    """
+    text = str(value).strip().lower()
+    if text not in ("auto", "proc", "psutil"):
+        raise ValueError(f"write auto, proc or psutil, got {value!r}")
+    return text
+
+
 def ready_rule(value: object) -> tuple[str, float]:
     """Return a rule of ``--ready-when`` and its number: ``port:N``, ``listen``, ``exit`` or a duration such as ``5s``.
 
@@ -208,6 +220,14 @@ TABLE: tuple[tuple[str, str, Callable[[Any], Any], Any, str], ...] = (
         switch,
         True,
         "record forked children and, under `otel-perf run`, child interpreters too",
+    ),
+    ("metrics", "OTEL_PERF_METRICS", switch, True, "sample CPU, memory and threads once a second, and judge budgets"),
+    (
+        "metric_sampler",
+        "OTEL_PERF_SAMPLER",
+        sampler_name,
+        "auto",
+        "what reads them: proc (Linux) or psutil; auto takes the first that works",
     ),
     ("watch", "OTEL_PERF_WATCH", switch, True, "look at CPU time and waiting while the start lasts"),
     (

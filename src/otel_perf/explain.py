@@ -6,11 +6,9 @@ Reading order: Explainer.look(), called every few milliseconds, then explain(), 
 
 from __future__ import annotations
 
-import gc
-import os
 import sys
 
-from . import clock, imports, recorder
+from . import clock, imports, pauses, recorder
 from .readiness import Readiness
 from .recorder import (
     R_ATTRIBUTES,
@@ -23,7 +21,8 @@ from .recorder import (
     START,
     with_attributes,
 )
-from .watch import SELDOM, SHORTEST, Watch, count_pause
+from .system import calls
+from .watch import SELDOM, SHORTEST, Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +46,15 @@ class Explainer:
         findings: with strict, what is wrong with the start, once its root is explained.
     """
 
-    def __init__(self, start: Startup, settings: Settings, own: int, main: int, rule: tuple[str, float] | None) -> None:
+    def __init__(
+        self,
+        start: Startup,
+        settings: Settings,
+        own: int,
+        main: int,
+        rule: tuple[str, float] | None,
+        sockets: frozenset[str],
+    ) -> None:
         """Begin.
 
         Args:
@@ -56,6 +63,7 @@ class Explainer:
             own: native id of the thread that calls this.
             main: identifier of the main thread.
             rule: how it is found out that the program is ready, see readiness.py; None: it says so itself.
+            sockets: those that the process began with, as /proc names them.
         """
         self.start = start
         self.over = False
@@ -65,10 +73,10 @@ class Explainer:
         self._looks = settings.watch
         self._watch = Watch(own, start.frame[START])
         self._main = recorder.state.main_thread
-        self._readiness = Readiness(*rule, start.frame[START], main) if rule is not None else None
+        self._readiness = Readiness(*rule, start.frame[START], main, sockets) if rule is not None else None
         self._since = clock.wall_ns() / 1e9 - (clock.now() - start.frame[START])
         if self._looks:
-            gc.callbacks.append(count_pause)
+            pauses.begin("start")
             self._watch.sample()
 
     @property
@@ -123,8 +131,7 @@ class Explainer:
         """Stop watching."""
         self.over = True
         self.records = []
-        if count_pause in gc.callbacks:
-            gc.callbacks.remove(count_pause)
+        pauses.end("start")
 
     def _judged(self, root: Any, how: dict[str, Any]) -> list[Any]:
         from .analysis.validation import findings_of
@@ -184,7 +191,7 @@ class Explainer:
                 continue
             looked += 1
             try:
-                found += os.stat(cached).st_mtime >= self._since
+                found += calls.stat(cached).st_mtime >= self._since
             except OSError:  # not there: it cannot be written, or may not
                 found += 1
         return found

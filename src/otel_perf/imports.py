@@ -155,7 +155,14 @@ def _leave(frame: list[Any], took: float, error: BaseException | None, token: To
     elif len(parent) == LENGTH:
         parent[NESTED] += took
     site = Site(f"import {name}"[:1024], name, "import")
-    end_frame(frame, site, end, slow, describe(error), {"otel_perf.module": name, **(_importer() if slow else {})})
+    end_frame(
+        frame,
+        site,
+        end,
+        slow,
+        describe(error, quietly=True),
+        {"otel_perf.module": name, **(_importer() if slow else {})},
+    )
 
 
 def _importer() -> dict[str, Any]:

@@ -181,7 +181,7 @@ def decorate(target: Any, what: str, kind: str, name: str | None, slow: float | 
     inner, functools = target, sys.modules.get("functools")
     while functools is not None and isinstance(inner, functools.partial):
         inner = inner.func
-    _refuse(target, inner, what)
+    refuse(target, inner, what)
     module, qualname = getattr(inner, "__module__", None), getattr(inner, "__qualname__", type(inner).__name__)
     function = f"{module}.{qualname}" if module else qualname
     file, line = _place(inner)
@@ -191,7 +191,7 @@ def decorate(target: Any, what: str, kind: str, name: str | None, slow: float | 
         wrapper = exact(target, site)
     else:
         wrapper = generic(target, site, getattr(getattr(inner, "__code__", None), "co_flags", 0))
-    return _dress(wrapper, target, inner)
+    return dress(wrapper, target, inner)
 
 
 def _place(function: Any) -> tuple[str, int]:
@@ -204,7 +204,7 @@ def _place(function: Any) -> tuple[str, int]:
     return (code.co_filename, code.co_firstlineno) if code is not None else ("", 0)
 
 
-def _refuse(target: Any, inner: Any, what: str) -> None:
+def refuse(target: Any, inner: Any, what: str) -> None:
     """Raise TypeError when *target* is nothing that a wrapper can stand for."""
     kind = type(target).__name__
     if isinstance(target, type):
@@ -220,7 +220,7 @@ def _refuse(target: Any, inner: Any, what: str) -> None:
         )
 
 
-def _dress(wrapper: Any, target: Any, inner: Any) -> Any:
+def dress(wrapper: Any, target: Any, inner: Any) -> Any:
     """Make *wrapper* look like *target*, as functools.update_wrapper does."""
     for attribute in _COPIED:
         value = getattr(target, attribute, getattr(inner, attribute, None))

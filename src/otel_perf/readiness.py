@@ -1,15 +1,15 @@
 """When a program that does not say so is ready: found by looking from the worker, nothing of the program is changed.
 
-Imports only: os, sys, watch. The rules, in the order in which they are asked: a socket of this process listens; the
+Imports only: sys, watch, system. The rules, in the order in which they are asked: a socket of this process listens; the
 main module has ended while other threads go on; the program idles for the first time. `--ready-when` names one instead.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 
 from .clock import now
+from .system import calls
 from .watch import CPU, LOCK, Watch
 
 TYPE_CHECKING = False
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 IDLE = 0.5  # seconds without work that make a loop ready
 BUSY = 0.25  # seconds between two looks for sockets while the main thread computes
-MAX_FILES = 256  # open files that are looked at
+MAX_FILES = 256  # open files that are looked at, where no rule was named
+ALL_FILES = 2**20
 
 
 class Readiness:
@@ -29,7 +30,7 @@ class Readiness:
         number: the port, or the seconds.
     """
 
-    def __init__(self, rule: str, number: float, created: float, main: int) -> None:
+    def __init__(self, rule: str, number: float, created: float, main: int, inherited: frozenset[str]) -> None:
         """Begin.
 
         Args:
@@ -37,11 +38,13 @@ class Readiness:
             number: its number.
             created: monotonic seconds of the process's creation.
             main: identifier of the main thread.
+            inherited: sockets that the process began with; who made them listens, as a server's master does.
         """
         self.rule = rule
         self.number = number
         self.created = created
         self.main = main
+        self._inherited = inherited
         self._looked = 0.0
         self._quiet_since = 0.0
         self._work: object = None
@@ -58,14 +61,17 @@ class Readiness:
             return ("delay", self.created + self.number) if moment >= self.created + self.number else None
         if self.rule == "exit":
             return None
-        main = watch.threads.get(os.getpid())
+        main = watch.threads.get(calls.getpid())
         if main is None or main.waits != CPU or moment - self._looked >= BUSY:
-            self._looked = moment
-            ports = listening_ports()
+            last, self._looked = self._looked, moment
+            ports = listening_ports(*(self._inherited, MAX_FILES) if self.rule == "auto" else (frozenset(), ALL_FILES))
+            began = moment
+            if main is not None and main.waits != CPU:  # a server listens, then waits: it did so when this began
+                began = max(moment - main.rested, last)
             if self.rule == "port":
-                return ("port", moment) if int(self.number) in ports else None
+                return ("port", began) if int(self.number) in ports else None
             if ports:
-                return "listen", moment
+                return "listen", began
         if self.rule != "auto":
             return None
         if _main_has_ended(self.main, watch):
@@ -83,7 +89,7 @@ class Readiness:
 
 def _main_has_ended(main: int, watch: Watch) -> bool:
     """Say whether the main thread waits for the others at the end of its module."""
-    thread = watch.threads.get(os.getpid())
+    thread = watch.threads.get(calls.getpid())
     if thread is not None and thread.waits != LOCK:
         return False
     frame: FrameType | None = sys._current_frames().get(main)  # noqa: SLF001
@@ -97,19 +103,26 @@ def _main_has_ended(main: int, watch: Watch) -> bool:
     return False
 
 
-def listening_ports() -> set[int]:
-    """Return the ports on which sockets of this process listen; 0 stands for a socket that has a name in a folder."""
-    files = _socket_files()
+def listening_ports(inherited: frozenset[str], limit: int) -> set[int]:
+    """Return the ports on which sockets of this process listen; 0 stands for a socket that has a name in a folder.
+
+    Args:
+        inherited: sockets that do not count, as /proc names them.
+        limit: open files that are looked at.
+    """
+    files = _socket_files(inherited, limit)
     if files is None:
         return _ports_by_psutil()
     if not files:
         return set()
     import _socket
 
+    # Not blocking: else the object would give the file the program's default timeout.
+    kind = _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK
     found: set[int] = set()
     for file in files:
         try:
-            socket = _socket.socket(fileno=file)  # it asks the system what the file is, and changes nothing
+            socket = _socket.socket(-1, kind, -1, file)  # it asks the system what the file is, and changes nothing
         except OSError:
             continue
         try:
@@ -123,19 +136,20 @@ def listening_ports() -> set[int]:
     return found
 
 
-def _socket_files() -> list[int] | None:
+def _socket_files(inherited: frozenset[str], limit: int) -> list[int] | None:
     """Return the numbers of the open files that are sockets, None where the system does not say."""
     try:
-        names = os.listdir("/proc/self/fd")
-    except OSError:
+        numbers = sorted(map(int, calls.listdir("/proc/self/fd")), reverse=True)  # what was opened last is first
+    except (OSError, ValueError):
         return None
     found = []
-    for name in names[:MAX_FILES]:
+    for number in numbers[:limit]:
         try:
-            if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
-                found.append(int(name))
-        except (OSError, ValueError):
+            link = calls.readlink(f"/proc/self/fd/{number}")
+        except OSError:
             continue
+        if link.startswith("socket:") and link not in inherited:
+            found.append(number)
     return found
 
 

@@ -69,6 +69,7 @@ OURS = frozenset(  # attributes that every span of ours has: what the applicatio
         "code.line.number",
     )
 )  # fmt: skip
+PLAIN = (str, int, float, bytes, bool, type(None))  # whose text runs no code of the program's
 MAX_INTERVALS = 32  # children kept apart when their union is taken
 
 
@@ -282,6 +283,7 @@ class _State:
 
     __slots__ = (
         "dropped",
+        "half",
         "idle",
         "main_thread",
         "on_parent",
@@ -297,6 +299,7 @@ class _State:
         self.span_threshold = 0.001  # seconds; 0.010 once the start is over
         self.startup: Frame | None = None  # the root frame while the start lasts
         self.recording = False  # nothing is kept before init() and after shutdown()
+        self.half: Record | None = None  # is being queued
         self.main_thread = 0  # its native id
         self.dropped = 0  # records refused since the process began
         self.idle = False  # the worker sleeps and wants to be woken by the next record
@@ -793,7 +796,7 @@ def record(
         active: seconds inside a generator's body, when *end* minus start covers its consumer too.
     """
     span = identify(frame, forced=False)
-    if span is None or span is not frame[SPAN] or open_spans.pop(span.span_id, None) is None:
+    if span is None or span is not frame[SPAN] or span.span_id not in open_spans:
         return  # not recording, or a signal handler that came in between has recorded it
     trace = span.trace
     begin = frame[START] if span.since is None else span.since
@@ -808,6 +811,7 @@ def record(
             if shared > 0.0 and parent[NODE] is not None and frame[NODE] is not parent[NODE]:
                 parent[NODE][N_PATH].overlap += shared
     if trace is None or not trace.sampled or not state.recording:
+        open_spans.pop(span.span_id, None)
         return
     if span.extra is not None:
         extra = {**{key: span.extra[key] for key in span.extra if key not in OURS}, **(extra or {})}
@@ -816,12 +820,20 @@ def record(
         extra = {**(extra or {}), "otel_perf.active_time": active}
     if span.detached:
         extra = {**(extra or {}), "otel_perf.detached": True}
-    emit(
-        (
-            site, trace, span.span_id, span.parent_id, begin, end, self_time, span.depth, extra,
-            error, span.link, span.events, span.status, span.remote,
-        )
+    state.half = (
+        site, trace, span.span_id, span.parent_id, begin, end, self_time, span.depth, extra,
+        error, span.link, span.events, span.status, span.remote,
     )  # fmt: skip
+    if open_spans.pop(span.span_id, None) is not None:  # from here on rescue() knows of it
+        emit(state.half)
+    state.half = None
+
+
+def rescue() -> None:
+    """Queue what this thread was about to queue when a signal's handler came in, which ends the process."""
+    half, state.half = state.half, None
+    if half is not None and half[R_SPAN_ID] not in open_spans and not any(half is last for last in finished[-3:]):
+        emit(half)
 
 
 def _parent_state(parent: Frame) -> SpanState | None:
@@ -836,12 +848,19 @@ def _parent_state(parent: Frame) -> SpanState | None:
     return None if parent[CHILDREN] is CLOSED else span
 
 
-def describe(error: BaseException | None) -> tuple[str, str] | None:
-    """Return type and message of *error* as text, now: keeping the exception would keep its frames alive."""
+def describe(error: BaseException | None, quietly: bool = False) -> tuple[str, str] | None:
+    """Return type and message of *error* as text, now: keeping the exception would keep its frames alive.
+
+    Args:
+        error: the exception, if there is one.
+        quietly: run none of the program's code for the message: it may handle the error without a word.
+    """
     if error is None or isinstance(error, GeneratorExit):
         return None
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    if quietly and (hasattr(kind.__str__, "__code__") or not all(type(part) in PLAIN for part in error.args)):
+        return name, ""
     try:
         message = str(error)
     except Exception:  # noqa: BLE001  # the application's __str__ may do anything

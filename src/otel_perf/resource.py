@@ -1,6 +1,6 @@
 """Who this process is, by OpenTelemetry's semantic conventions for resources.
 
-Imports only: os, sys. No argument of the program's beyond its name, and nothing of its environment.
+Imports only: os, sys, system. No argument of the program's beyond its name, and nothing of its environment.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import sys
 
 from .__about__ import __version__
 from .config import program_name, unquote
+from .system import calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def describe(settings: Settings, instance: str) -> dict[str, Any]:
     version = sys.version_info
     found: dict[str, Any] = {
         "service.instance.id": instance,
-        "process.pid": os.getpid(),
+        "process.pid": calls.getpid(),
         "process.executable.name": os.path.basename(sys.executable or "python"),
         "process.executable.path": sys.executable or "",
         "process.command": program_name(),
@@ -58,7 +59,7 @@ def describe(settings: Settings, instance: str) -> dict[str, Any]:
         "telemetry.sdk.version": __version__,
     }
     if hasattr(os, "getppid"):
-        found["process.parent_pid"] = os.getppid()
+        found["process.parent_pid"] = calls.getppid()
     found |= _host()
     extra = parse_attributes(settings.resource_attributes)
     found |= extra
@@ -69,14 +70,14 @@ def describe(settings: Settings, instance: str) -> dict[str, Any]:
 
 
 def _host() -> dict[str, Any]:
-    if not hasattr(os, "uname"):
+    if not hasattr(calls, "uname"):
         machine = os.environ.get("PROCESSOR_ARCHITECTURE", "").lower()
         return {
             "os.type": "windows",
             "host.arch": _ARCHITECTURES.get(machine, machine),
             "host.name": os.environ.get("COMPUTERNAME", ""),
         }
-    system, node, release, _, machine = os.uname()
+    system, node, release, _, machine = calls.uname()
     return {
         "os.type": system.lower(),
         "os.version": release,

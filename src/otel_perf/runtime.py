@@ -9,9 +9,10 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from _thread import RLock, allocate_lock, get_ident, get_native_id, start_new_thread
+from _thread import RLock, get_ident, get_native_id
 
 from . import clock, config, imports, recorder, startup, tracing
+from .threads import allocate_lock, start
 from .writer import Writer, say
 
 TYPE_CHECKING = False
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from .config import Settings
 
 WATCH_AFTER = 0.03  # seconds: what ends within them has nothing to explain
+MONITOR_AFTER = 0.5  # seconds: what ends within them is not sampled
+FOREVER = float("inf")
 WRITE_AFTER = 0.2  # seconds from the first record after silence to the disk
 STATISTICS_EVERY = 1.0  # seconds between two looks at the statistics, longer when they are expensive
 STATISTICS_SHARE = 200  # the looks take at most one part in this many of a core
@@ -52,6 +55,7 @@ class Runtime:
         self.booted = False
         self.given: dict[str, Any] = {}
         self.main = get_ident()
+        self.sockets: frozenset[str] = frozenset()  # that the process began with
         self.worker = self.thread = 0  # identifier, native id
         self.counted = 0.0  # seconds of its CPU that are in what we cost
         self.stop = self.over = False
@@ -61,6 +65,8 @@ class Runtime:
         self.writing = RLock()
         self.statistics_due = begun + STATISTICS_EVERY
         self.explainer: Any = None  # while the start lasts
+        self.monitors = settings.metrics
+        self.is_child = False  # of a fork
         self.endpoints: Any = None  # where records are sent, and
         self.sender: Any = None  # the thread that does
         self.busy = self.ending = 0  # the thread that writes, and the one that ends the process
@@ -87,6 +93,7 @@ class Runtime:
             _keep_contexts_alive()
         if settings.imports:
             imports.install()
+        imports.watched["freezegun.api"] = _keep_our_clocks
         tracing.install(settings, self.flush, self.end_start)
         self.start_worker()
         atexit.register(self.at_exit)
@@ -104,7 +111,7 @@ class Runtime:
         self.ended = allocate_lock()
         self.ended.acquire()
         try:
-            self.worker = start_new_thread(self._work, (self.ended,))
+            self.worker = start(self._work, (self.ended,))
         except RuntimeError:  # no thread can start any more: the exit writes what is left
             self.worker = 0
 
@@ -134,12 +141,13 @@ class Runtime:
             while not self.stop:
                 recorder.state.idle = True
                 if not recorder.finished:
-                    self._wait(max(0.01, self.statistics_due - clock.now()))
+                    self._wait(max(0.01, min(self.statistics_due, self._monitor_due()) - clock.now()))
                 recorder.state.idle = False
                 tracing.join_late()
                 if recorder.finished and not self.stop:
                     self._wait(WRITE_AFTER)  # more records come; only halt() ends this early
                 if not self.stop:  # else whoever stops us goes on with what is left
+                    self._monitor()
                     self.write(final=False)
         except BaseException as error:  # noqa: BLE001  # never in the host's face; the exit writes what is left
             self.complain("worker", error)
@@ -157,9 +165,36 @@ class Runtime:
                 from .explain import Explainer
 
                 rule = self.settings.ready_when or (("auto", 0.0) if self.booted else None)
-                self.explainer = Explainer(start, self.settings, self.thread, self.main, rule)
+                self.explainer = Explainer(start, self.settings, self.thread, self.main, rule, self.sockets)
             except Exception as error:  # noqa: BLE001  # without reasons, but recorded all the same
-                self.complain("watch", error)
+                start.attributes["otel_perf.watch.error"] = f"{type(error).__name__}: {error}"[:256]
+
+    def _monitor_due(self) -> float:
+        if self.writer.monitor is not None:
+            return float(self.writer.monitor.due)
+        return self.begun + MONITOR_AFTER if self.monitors else FOREVER
+
+    def _monitor(self) -> None:
+        """Sample the process and judge it by its budgets, if a second is over."""
+        if clock.now() < self._monitor_due():
+            return
+        try:
+            with self.writing:
+                if self.writer.monitor is None:
+                    self._begin_to_monitor()
+                self.writer.monitor.look()
+        except Exception as error:  # noqa: BLE001  # recorded all the same
+            self.monitors, self.writer.monitor = False, None
+            self.complain("monitor", error)
+
+    def _begin_to_monitor(self) -> None:
+        from .monitor import Monitor
+
+        start = startup.current
+        created = self.begun if start is None or self.is_child else start.frame[recorder.START]
+        monitor = Monitor(self.settings, created, self.writer.note, self.complain, self.booted)
+        monitor.dropped = lambda: recorder.state.dropped + self.writer.refused
+        self.writer.monitor = monitor
 
     def _wait(self, seconds: float) -> None:
         """Wait until the alarm rings, at most *seconds*; look at the start meanwhile."""
@@ -171,15 +206,21 @@ class Runtime:
             if explainer is not None:
                 self._look()
 
+    def _stop_explaining(self) -> None:
+        explainer, self.explainer = self.explainer, None
+        if explainer is not None:
+            explainer.close()
+
     def _look(self) -> None:
         if not self.writing.acquire(False):  # whoever writes explains what it writes
             return
         try:
             if self.explainer is not None:
                 self.explainer.look()
-        except Exception as error:  # noqa: BLE001
-            self.explainer = None
-            self.complain("watch", error)
+        except Exception as error:  # noqa: BLE001  # the program has mocked what we look at: it is recorded all the same
+            self._stop_explaining()
+            if startup.current is not None:
+                startup.current.attributes["otel_perf.watch.error"] = f"{type(error).__name__}: {error}"[:256]
         finally:
             self.writing.release()
 
@@ -261,9 +302,9 @@ class Runtime:
             for finding in self.explainer.findings:
                 say(f"{finding.severity}: {finding.message}")
             if self.explainer.over:
-                self.explainer = None
+                self._stop_explaining()
         except Exception as error:  # noqa: BLE001
-            self.explainer = None
+            self._stop_explaining()
             self.complain("explanation", error)
         return records
 
@@ -317,6 +358,7 @@ class Runtime:
                 start.release()
             startup.identify_slow(recorder.CURRENT.get())
             with recorder.hold():  # a span that ends later is in no trace whose parent is not recorded any more
+                recorder.rescue()
                 tracing.close_open(interrupted)
                 startup.close_open(clock.now(), interrupted)
                 state.recording = False
@@ -328,6 +370,8 @@ class Runtime:
             if self.sender is not None:
                 self.sender.close(max(0.0, until - clock.now()))
             self.over = True
+            if self.writer.monitor is not None:
+                self.writer.monitor.close()
             self.writer.close()
         finally:
             self.ending = outer
@@ -403,8 +447,10 @@ class Runtime:
             if self.sender is not None:
                 self.sender.halt(0.05)
             _until_gone(self.thread)
-            if sys.version_info >= (3, 12) and len(recorder.finished) <= FEW:
-                self.write(final=False)  # here, since after_fork_here() starts no worker
+            start = startup.current
+            lasts = start is not None and not start.over  # who forks then may be about to end, as a daemon's parent is
+            if (lasts or sys.version_info >= (3, 12)) and len(recorder.finished) <= FEW:
+                self.write(final=False)  # from 3.12 after_fork_here() starts no worker
 
     def after_fork_here(self) -> None:
         """Go on in the parent; from 3.12 the thread starts with the next record, since the warning is still to come."""
@@ -429,9 +475,11 @@ class Runtime:
             recorder.state.span_threshold = startup.current.threshold_after
         self.alarm, self.writing = allocate_lock(), RLock()
         self.alarm.acquire()
+        self.begun, self.is_child = clock.now(), True
         self.writer = self.writer.of_a_child()
         self.complain = self.writer.complain
-        self.worker, self.sender, self.explainer = 0, None, None
+        self._stop_explaining()
+        self.worker, self.sender = 0, None
         self.busy = self.ending = 0
         self.loading = False
         self.signalled = (0, 0)
@@ -440,12 +488,16 @@ class Runtime:
         recorder.state.recording = recorder.state.recording and self.settings.children
         recorder.state.idle = True
         self.leave_with_multiprocessing()
+        if self.monitors and recorder.state.recording:
+            self.start_worker()
 
     def leave_with_multiprocessing(self) -> None:
         """End with a child of multiprocessing too, which leaves by os._exit, past atexit, and forgets finalizers."""
         util = sys.modules.get("multiprocessing.util")
         if util is not None:
             util.register_after_fork(self, lambda runtime: util.Finalize(None, runtime.at_exit, exitpriority=-1000))
+            if sys.modules["multiprocessing.process"].parent_process() is not None:  # it runs its work already
+                util.Finalize(None, self.at_exit, exitpriority=-1000)
 
 
 def init(
@@ -524,11 +576,15 @@ def _begin(given: dict[str, Any], booting: bool) -> None:
 
         settings.complaints.extend(resource.complaints(settings.resource_attributes))
     endpoints = _endpoints(settings)
+    if settings.metrics and (settings.metric_sampler == "psutil" or sys.platform != "linux"):
+        import threading  # noqa: F401  # psutil does: see _endpoints()
     _refuse(settings)
     memory = _resident()
     runtime = _runtime = Runtime(settings, begun)
     runtime.endpoints = endpoints
     runtime.booted = booting
+    if booting:
+        runtime.sockets = _open_sockets()
     runtime.given = given
     runtime.start(settings.phases or config.DEFAULT_PHASES, settings.phases is not None)
     runtime.writer.memory = max(0, _resident() - memory)
@@ -660,17 +716,34 @@ def _keep_contexts_alive() -> None:
     that is being read: the interpreter crashes. A copy of the context holds it.
     """
     import gc
+    from _collections import deque  # type: ignore[import-not-found]
     from _contextvars import copy_context
 
-    held: list[Any] = []
+    from .pauses import c_callback
 
-    def hold(phase: str, _info: object) -> None:
-        if phase == "start":
-            held.append(copy_context())
-        else:
-            held.clear()
+    held: Any = deque(maxlen=2)
+    gc.callbacks.append(c_callback(map(held.append, iter(copy_context, None)), iter(held.clear, 0)))
 
-    gc.callbacks.append(hold)
+
+def _keep_our_clocks() -> None:
+    """Have freezegun, which stops the clocks of all modules that are loaded, leave ours alone."""
+    configure = getattr(sys.modules.get("freezegun.config"), "configure", None)
+    if configure is not None:
+        configure(extend_ignore_list=["otel_perf"])
+
+
+def _open_sockets() -> frozenset[str]:
+    """Return the sockets of this process as /proc names them."""
+    found = []
+    try:
+        for name in os.listdir("/proc/self/fd"):
+            try:
+                found.append(os.readlink(f"/proc/self/fd/{name}"))
+            except OSError:  # that of the listing itself
+                continue
+    except OSError:  # not Linux
+        pass
+    return frozenset(link for link in found if link.startswith("socket:"))
 
 
 def _main_thread() -> int:

@@ -1,8 +1,7 @@
 """What the worker sees of a start without touching it: CPU, waiting, disk and collector of every thread, over time.
 
-Imports only: os, sys, time, clock. A span of the start is explained by the difference of two moments, so what it says
-is exact to about one sample. Where the system does not say, nothing is said. Only the worker calls this; the garbage
-collector calls count_pause().
+Imports only: os, sys, time, clock, pauses. A span of the start is explained by the difference of two moments, so what
+it says is exact to about one sample. Where the system does not say, nothing is said. Only the worker calls this.
 
 A call that gives the interpreter's lock back would wait 5 ms for it beside a thread that computes, and stop that thread
 each time: of such a thread only its CPU clock is read, which needs none. No file stays open: a program that becomes a
@@ -13,11 +12,22 @@ Source: proc(5), /proc/<pid>/task/<tid>/schedstat and syscall, /proc/<pid>/io.
 
 from __future__ import annotations
 
-import os
 import sys
 from _bisect import bisect_right
+from time import process_time
 
+from . import pauses
 from .clock import now
+from .system import calls
+
+try:
+    from time import thread_time
+except ImportError:  # not everywhere
+
+    def thread_time() -> float:
+        """Say nothing of this thread."""
+        return 0.0
+
 
 try:
     from time import clock_gettime
@@ -42,6 +52,7 @@ SHORTEST = 0.005  # seconds; a span shorter than this cannot be explained
 
 CAUSES = ("cpu_time", "wait.cpu", "wait.sleep", "wait.lock", "wait.socket", "wait.file", "wait.child", "wait.other")
 CPU, CONTENDED, SLEEP, LOCK, SOCKET, FILE, CHILD, OTHER = range(8)
+AT_WORK = (CPU, CHILD, FILE, SOCKET)  # what a program waits for that is not idle
 
 # Numbers of the system calls in which a thread waits, by machine. Source: Linux, syscall_64.tbl and unistd.h.
 _READS = "read"
@@ -66,17 +77,7 @@ _CALLS: dict[str, dict[int, int | str]] = {
         98: LOCK,
     },
 }
-_calls = _CALLS.get(os.uname().machine if hasattr(os, "uname") else "", {})
-
-_pauses = [0.0, 0.0]  # seconds in the garbage collector so far, and when it began
-
-
-def count_pause(phase: str, _info: object) -> None:
-    """Count what the garbage collector takes; a callback of it."""
-    if phase == "start":
-        _pauses[1] = now()
-    else:
-        _pauses[0] += now() - _pauses[1]
+_calls = _CALLS.get(calls.uname().machine if hasattr(calls, "uname") else "", {})
 
 
 class Watch:
@@ -105,13 +106,16 @@ class Watch:
         self._disk = _Series()
         self._collector = _Series()
         self._disk.add(created, (0.0,))
-        self._collector.add(self.began, (_pauses[0],))
+        self._collector.add(self.began, (pauses.total(),))
         self.last = self.began
         self._looked = self._disk_looked = 0.0
+        self._busy = self.began  # when the process was last seen to use a CPU
+        self._used = process_time() - thread_time()
 
     def sample(self) -> None:
         """Look once."""
         begun = now()
+        self._look_whether_busy(begun)
         self._find_threads(begun)
         busy = False
         for thread in list(self.threads.values()):
@@ -120,7 +124,7 @@ class Watch:
                 if len(self._ended) > MAX_THREADS:
                     del self._ended[next(iter(self._ended))]
             busy = busy or thread.waits == CPU
-        self._collector.add(now(), (_pauses[0],))
+        self._collector.add(now(), (pauses.total(),))
         if not busy or begun - self._disk_looked > 10 * self.interval:
             self._disk_looked = begun
             words = _read("/proc/self/io").split()
@@ -131,16 +135,23 @@ class Watch:
         took = (moment - begun) * SHARE  # beside a thread that computes it says how long we waited for our turn
         self.interval = min(max(BUSY if busy else OFTEN, (moment - self.began) / 200, 0.0 if busy else took), SELDOM)
 
+    def _look_whether_busy(self, begun: float) -> None:
+        """Look at the CPU time of all threads but ours, be they ever so many."""
+        used = process_time() - thread_time()
+        if used - self._used > max(0.0005, (begun - self.last) / 50):
+            self._busy = begun
+        self._used = used
+
     def _find_threads(self, begun: float) -> None:
         """Begin to watch threads that are new: those of Python at once, all others at the next look into /proc."""
         found: set[int] = {getattr(thread, "native_id", None) or 0 for thread in _python_threads()}
         if begun - self._looked > 10 * self.interval or not self.threads:
             self._looked = begun
             try:
-                found.update(map(int, os.listdir("/proc/self/task")))
+                found.update(map(int, calls.listdir("/proc/self/task")))
             except (OSError, ValueError):
                 return
-        main = os.getpid()
+        main = calls.getpid()
         for number in found - self.threads.keys() - {self.own, 0}:
             if len(self.threads) < MAX_THREADS or number == main:
                 self.threads[number] = Thread(number, self.created if number == main else self.last)
@@ -162,11 +173,17 @@ class Watch:
         return found
 
     def idle_since(self) -> float | None:
-        """Return when this process fell idle: no thread has used a CPU since, and the main thread waits for no work."""
-        main = self.threads.get(os.getpid())
-        if main is None or main.waits in (CPU, CHILD, FILE, SOCKET):
+        """Return when this process fell idle: it has used no CPU since, and nobody waits for what may still come.
+
+        None while it is at work: the main thread computes, or waits for a child, a file or an answer, or for a lock
+        that a thread which waits so may hold.
+        """
+        main = self.threads.get(calls.getpid())
+        if main is None or main.waits in AT_WORK:
             return None
-        return max(thread.busy for thread in self.threads.values())
+        if main.waits == LOCK and any(thread.waits in AT_WORK for thread in self.threads.values()):
+            return None
+        return self._busy
 
 
 class Thread:
@@ -175,16 +192,17 @@ class Thread:
     Attributes:
         id: native id.
         series: seconds of each of CAUSES so far.
-        busy: when it was last seen to use a CPU.
         waits: what it waited for at the last sample, an index of CAUSES; CPU while it runs.
+        rested: seconds of the time before the last sample in which it did not run; of a thread that waits now, the
+            last ones, as far as can be told.
     """
 
     def __init__(self, number: int, begun: float) -> None:
         """Begin with what a thread has done since *begun*."""
         self.id = number
         self.series = _Series()
-        self.busy = now()
         self.waits = CPU
+        self.rested = 0.0
         self._clock = (~number << 3) | 6  # Linux: the CPU clock of any thread of this process, of its kernel id
         self._at = begun
         self._cpu = self._contended = 0.0
@@ -209,6 +227,7 @@ class Thread:
             waited = max(0.0, min(contended - self._contended, past - used))
             self._contended = contended
             self.waits = self._cause(_read(f"/proc/self/task/{self.id}/syscall").split())
+        self.rested = past - used - waited
         sums = self._sums
         sums[CPU] += used
         sums[CONTENDED] += waited
@@ -216,8 +235,6 @@ class Thread:
         first = len(self.series.moments) == 1  # since it began, which may be long ago
         unclear = first or self.waits == CPU or (self.waits == LOCK and used > past / 4)
         sums[OTHER if unclear else self.waits] += past - used - waited
-        if used > max(0.0005, past / 50):
-            self.busy = moment
         self._at, self._cpu = moment, cpu
         self.series.add(moment, tuple(sums))
         return True
@@ -230,7 +247,9 @@ class Thread:
             count = int(call[1] if call[0] in (b"270", b"23", b"72") else call[2], 16)
             if call[0] not in (b"232", b"281", b"22") and not count:
                 return SLEEP  # for nothing but the time
-            return CHILD if _has_children(self.id) else OTHER
+            if _has_children(self.id):
+                return CHILD
+            return SOCKET if call[0] in (b"7", b"271", b"73") and count == 1 else OTHER  # a read with a timeout, a loop
         if cause == _READS:
             return _kind_of(int(call[1], 16))
         return int(cause)
@@ -270,21 +289,21 @@ class _Series:
 
 def _python_threads() -> list[Any]:
     """Return the threads that Python's own module knows, without its lock: the program may hold it."""
-    threading = sys.modules.get("threading")
-    return list(getattr(threading, "_active", {}).values())
+    active = getattr(sys.modules.get("threading"), "_active", None)
+    return list(active.values()) if type(active) is dict else []
 
 
 def _read(path: str) -> bytes:
     try:
-        file = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        file = calls.open(path, calls.O_RDONLY | getattr(calls, "O_CLOEXEC", 0))
     except OSError:
         return b""
     try:
-        return os.read(file, 512)
+        return calls.read(file, 512)
     except OSError:
         return b""
     finally:
-        os.close(file)
+        calls.close(file)
 
 
 def _has_children(thread: int) -> bool:
@@ -294,11 +313,11 @@ def _has_children(thread: int) -> bool:
 def _kind_of(file: int) -> int:
     """Return what reading from *file* waits for."""
     try:
-        target = os.readlink(f"/proc/self/fd/{file}")
+        target = calls.readlink(f"/proc/self/fd/{file}")
     except OSError:
         return OTHER
     if target.startswith("socket:"):
         return SOCKET
     if target.startswith("pipe:"):
-        return CHILD if _has_children(os.getpid()) else OTHER
+        return CHILD if _has_children(calls.getpid()) else OTHER
     return OTHER if target.startswith(("/dev/", "anon_inode:")) else FILE

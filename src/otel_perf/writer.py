@@ -10,6 +10,7 @@ import os
 import sys
 
 from . import clock, imports, recorder, tracing
+from .system import calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Writer:
         self.folder: Any = None
         self.on_open = on_open
         self.root_due = True
+        self.monitor: Any = None  # what samples the process, if anything does
         self.refused = 0
         self.cpu_time = self.init_time = 0.0
         self.memory = 0
@@ -138,9 +140,9 @@ class Writer:
 
     # --- events ------------------------------------------------------------------------------------------------------
 
-    def note(self, name: str, severity: int, ids: tuple[int, int], fields: dict[str, Any]) -> None:
+    def note(self, name: str, severity: int, ids: tuple[int, int], fields: dict[str, Any], body: str = "") -> None:
         """Record an event, with the trace and span id in *ids*; records() writes it."""
-        self._events.append((name, clock.wall_ns(), severity, *ids, fields))
+        self._events.append((name, clock.wall_ns(), severity, *ids, fields, body))
 
     def _write_events(self) -> None:
         from .export import otlp_json
@@ -159,22 +161,32 @@ class Writer:
     def statistics(self, final: bool) -> None:
         """Write the statistics that changed; what could not be written is tried again at the next look."""
         changed: list[Any] = []
+        written = False
         try:
-            if not self._write_metrics(self._function_metrics(changed), final):
-                changed.clear()
+            found = self._function_metrics(changed)
+            if self.monitor is not None:
+                found += self.monitor.metrics()
+            written = self._write_metrics(found, final)
         except Exception as error:  # noqa: BLE001
-            changed.clear()
             self._failed(error)
-        for path, calls in changed:
-            path.seen = calls
+        if not written:
+            changed.clear()
+            if self.monitor is not None:
+                self.monitor.again()
+        for path, seen in changed:
+            path.seen = seen
 
     def _function_metrics(self, changed: list[Any]) -> list[str]:
-        """Return what changed in the statistics; a program that has none does without the room."""
-        if not recorder.nodes:
-            return []
-        from . import metrics
+        """Return what changed in statistics and instruments; a program that has none does without their rooms."""
+        found: list[str] = []
+        if recorder.nodes:
+            from .metrics import functions
 
-        return metrics.function_metrics(self._since, clock.wall_ns(), changed)
+            found = functions.function_metrics(self._since, clock.wall_ns(), changed)
+        measured = getattr(sys.modules.get(f"{__package__}.metrics.instruments"), "instrument_metrics", None)
+        if measured is not None:  # else the program has none, or is about to load the room
+            found += measured(self._since, clock.wall_ns(), changed)
+        return found
 
     def _write_metrics(self, found: list[str], final: bool) -> bool:
         """Write metrics with what we cost; return whether they reached the disk."""
@@ -206,7 +218,7 @@ class Writer:
             self.folder = folder.create_process(run, settings.folder_limit)
             self.describe()
             self.on_open()
-            if len(os.listdir(run)) == 1:  # once a run, by its first process
+            if len(calls.listdir(run)) == 1:  # once a run, by its first process
                 base = os.path.dirname(run)
                 try:
                     folder.retire(base, run, settings.keep_runs, settings.keep_time, settings.folder_limit)

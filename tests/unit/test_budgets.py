@@ -36,6 +36,8 @@ def refused(tmp_path, text, name="otel-perf.toml"):
         ("1MiB", 2**20, "By"),
         ("1.5GiB", 1.5 * 2**30, "By"),
         ("2%", 0.02, "%"),
+        ("0.02 cores", 0.02, "{cpu}"),
+        ("1core", 1.0, "{cpu}"),
         ("61 %", 0.61, "%"),
         ("8", 8.0, ""),
         (7, 7.0, ""),
@@ -94,8 +96,13 @@ def test_what_is_no_metric_is_refused(written):
 def test_without_a_file_the_defaults_are_in_force(tmp_path):
     found = {budget.name: budget for budget in budgets.load(str(tmp_path))}
 
-    assert {"startup": (2.0, 0.0), "memory": (150e6, 3.0)} == {name: (b.max, b.for_) for name, b in found.items()}
-    assert "" == found["startup"].source
+    assert {
+        "startup": (2.0, "s", 0.0, "critical", False),
+        "idle": (0.02, "{cpu}", 10.0, "warning", "tracked"),
+        "memory": (150e6, "By", 3.0, "warning", False),
+        "monitor": (0.1, "s", 3.0, "info", False),
+    } == {name: (b.max, b.unit, b.for_, b.severity, b.idle) for name, b in found.items()}
+    assert {""} == {budget.source for budget in found.values()}
 
 
 def test_a_default_is_changed_in_part_or_switched_off(tmp_path):
@@ -103,7 +110,14 @@ def test_a_default_is_changed_in_part_or_switched_off(tmp_path):
 
     assert (1.5, "info", budgets.STARTUP) == (found["startup"].max, found["startup"].severity, found["startup"].metric)
     assert (2**30, 3.0) == (found["memory"].max, found["memory"].for_)
-    assert ["startup"] == list(load(tmp_path, "[budgets]\nmemory = false"))
+    assert ["startup", "idle", "monitor"] == list(load(tmp_path, "[budgets]\nmemory = false"))
+
+
+def test_an_idle_budget_says_whether_it_waits_for_tracked_work(tmp_path):
+    found = load(tmp_path, '[budgets]\nidle = "5%"\n[budgets.queue]\nmetric = "q"\nmax = 1\nidle = true')
+
+    assert (0.05, "tracked", True) == (found["idle"].max, found["idle"].idle, found["queue"].idle)
+    assert load(tmp_path, "[budgets.idle]\nidle = true")["idle"].idle is True
 
 
 def test_a_budget_of_ones_own_has_all_its_parts(tmp_path):
@@ -149,8 +163,9 @@ def test_pyproject_is_read_where_there_is_no_file_of_ours(tmp_path):
         ('[budgets.ui]\nmetric = "a"\nmax = 1\nclear = 2', "clear must not be above max, got 2 above 1"),
         ('[budgets.ui]\nmetric = "a"\nmax = 1\nfor = "x"', "budget 'ui': for: a duration must be"),
         ('[budgets.ui]\nmetric = "a"\nmax = 1\nseverity = "bad"', "severity is one of info, warning, critical"),
+        ('[budgets.ui]\nmetric = "a"\nmax = 1\nidle = "yes"', "idle is true, false or 'tracked', got 'yes'"),
         ('[budgets]\nui = "2s"', "budget 'ui': a table is expected, not a string"),
-        ("[budgets]\nui = false", "false switches off startup, memory only"),
+        ("[budgets]\nui = false", "false switches off startup, idle, memory, monitor only"),
         ("budgets = 3", "budgets is a table, not a value of type int; write [budgets.startup]"),
         ("[budgets", "otel-perf.toml: "),
     ],
@@ -175,3 +190,48 @@ def test_settings_hand_on_the_table_and_do_not_call_it_unknown(tmp_path):
 def test_budgets_are_equal_by_what_they_say():
     assert Budget("a", metric="b", max="1s") == Budget("a", metric="b", max="1000ms")
     assert Budget("a", metric="b", max="1s") != Budget("a", metric="b", max="2s")
+
+
+# --- from Python -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _no_budgets_of_the_program(monkeypatch):
+    monkeypatch.setattr(budgets, "own", {})
+
+
+@pytest.mark.usefixtures("_no_budgets_of_the_program")
+def test_a_budget_of_the_program_wins_over_the_file_and_the_file_over_the_default():
+    file = {"memory": "300MB", "startup": "3s", "queue": {"metric": "q", "max": 5}}
+    budgets.budget("memory", metric="process.memory.usage", max="1GB")
+    made = budgets.budget("checkout", metric="p95(f{function=pay})", max="250ms", severity="info", idle=True)
+
+    found = {budget.name: budget for budget in budgets.in_force("otel-perf.toml", file)}
+
+    assert ["startup", "idle", "memory", "monitor", "queue", "checkout"] == list(found)
+    assert (3.0, 1e9, 5.0) == (found["startup"].max, found["memory"].max, found["queue"].max)
+    assert found["checkout"] is made
+    assert (0.0, pytest.approx(0.2375), 0.0, "info", True) == (
+        made.for_, made.clear, made.cooldown, made.severity, made.idle
+    )  # fmt: skip
+    budgets.budget("checkout", metric="q", max=1)
+    assert 1 == {budget.name: budget for budget in budgets.in_force("", None)}["checkout"].max
+
+
+@pytest.mark.usefixtures("_no_budgets_of_the_program")
+def test_a_wrong_budget_of_the_program_is_refused_at_its_line_and_leaves_nothing():
+    with pytest.raises(ValueError, match=r"budget 'a': max: write a number .* got '2 parsecs' \(test_budgets.py:\d+\)"):
+        budgets.budget("a", metric="m", max="2 parsecs")
+    with pytest.raises(TypeError, match="a budget's name is a str, not int"):
+        budgets.budget(3, metric="m", max=1)
+
+    assert {} == budgets.own
+
+
+@pytest.mark.parametrize(
+    ("for_", "seconds", "held"),
+    [("3s", 3.0, True), ("3s", 2.95, True), ("3s", 2.85, False), ("100ms", 0.095, True), ("100ms", 0.05, False),
+     (0, 0.0, True)],
+)  # fmt: skip
+def test_a_tick_that_is_a_little_early_counts(for_, seconds, held):
+    assert held == Budget("a", metric="b", max=1, for_=for_).held(seconds)

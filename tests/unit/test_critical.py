@@ -223,6 +223,21 @@ def test_import_inside_a_module_of_the_users_own_is_what_the_user_can_remove():
     ]
 
 
+def test_what_a_compiled_module_imports_goes_with_the_statement_that_loads_it():
+    """Its frames are not Python's, so the line recorded is the program's, of the same statement."""
+    lines = {"code.file.path": MAIN, "code.line.number": 5}
+    root = start_of(
+        ("import black", "import", 0.0, 0.8, 2, 1, lines),
+        ("import black.files", "import", 0.1, 0.5, 3, 2, lines),
+        ("import click", "import", 0.5, 0.7, 4, 2, {**lines, "code.line.number": 6}),
+    )
+    follow(root)
+
+    assert [("import black", 0.6), ("startup", 0.2), ("import click", 0.2)] == [
+        (group.name, round(group.seconds, 3)) for group in bottlenecks(root)
+    ]
+
+
 def test_without_lines_the_outermost_import_is_the_package():
     root = start_of(("import a", "import", 0.0, 0.6, 2, 1), ("import b", "import", 0.1, 0.6, 3, 2))
 
@@ -280,7 +295,10 @@ def test_start_of_no_time_has_no_bottleneck():
         ({"cpu": 0.1, "disk": 8e6}, "disk"),
         ({"cpu": 0.1, "disk": 4096.0}, "waiting"),
         ({"cpu": 0.9, "disk": 8e9}, "cpu"),
-        ({"cpu": 0.1, "contended": 0.85, "disk": 8e9}, "waiting"),
+        ({"cpu": 0.1, "contended": 0.85, "disk": 8e9}, "cpu"),
+        ({"cpu": 0.3, "contended": 0.7, "gc": 0.8}, "gc"),
+        ({"cpu": 0.3, "contended": 0.7, "gc": 0.2}, "cpu"),
+        ({"cpu": 0.1, "contended": 0.6}, "waiting"),
         ({"cpu": 0.1, "contended": 0.2, "file": 0.6, "disk": 8e9}, "disk"),
         ({"cpu": 0.1}, "waiting"),
         ({"cpu": 0.1, "sleep": 0.3, "lock": 0.3, "socket": 0.3}, "waiting"),

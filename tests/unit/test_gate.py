@@ -9,7 +9,7 @@ import pytest
 
 from otel_perf.analysis.gate import judge_budgets
 from otel_perf.analysis.model import load_process
-from otel_perf.budgets import Budget
+from otel_perf.budgets import Budget, read
 from otel_perf.errors import ConfigError
 
 SECOND = 1_000_000_000
@@ -189,3 +189,51 @@ def test_a_share_is_shown_as_written(judge):
     judged = judge("cpu", "2%", gauge("cpu", [0.05], unit="1"))
 
     assert ("exceeded", "5 %", "2 %") == (judged.state, judged.shown(judged.value), judged.shown(judged.max))
+
+
+def test_seconds_that_nobody_saw_are_not_over_the_limit(judge):
+    lines = gauge("mem", [151, 151, 149]) + [_line("mem", "By", "gauge", {}, 151, at, {}) for at in (4, 5, 11, 12, 13)]
+
+    assert "ok" == judge("mem", 150, lines, for_="3s").state
+    lines.append(_line("mem", "By", "gauge", {}, 151, 14, {}))
+    assert "exceeded" == judge("mem", 150, lines, for_="3s").state
+
+
+def test_for_is_known_of_a_series_with_a_point_a_minute(judge):
+    assert "exceeded" == judge("mem", 150, gauge("mem", [151, 151, 149], every=60.0), for_="1min").state
+
+
+def test_an_idle_budget_is_judged_on_the_seconds_that_the_process_called_idle(judge):
+    """The CPU of busy seconds is in the record too, and nobody else knows which those were."""
+    cpu = gauge("otel_perf.process.cpu.usage", [0.9] * 30, "{cpu}")
+    judged = [
+        _line("otel_perf.budget.value", "1", "gauge", {}, value, at, {"budget": name})
+        for name, value in (("b", 0.03), ("other", 7.0))
+        for at in (1, 2, 3, 4, 10, 11, 12, 13)
+    ]
+
+    found = judge("otel_perf.process.cpu.usage", "2%", cpu, judged, for_="10s", idle="tracked")
+    assert ("ok", 0.03, "0.03 cores", "0.02 cores") == (
+        found.state, found.value, found.shown(found.value), found.shown(found.max)
+    )  # fmt: skip
+    assert "exceeded" == judge("otel_perf.process.cpu.usage", "2%", cpu, judged, for_="3s", idle=True).state
+    found = judge("otel_perf.process.cpu.usage", "2%", cpu, for_="3s", idle=True)
+    assert ("unknown", False) == (found.state, found.recorded)
+    assert "no second in which no tracked work ran" in found.reason
+
+
+def test_an_idle_budget_with_sparse_idle_seconds_holds(judge):
+    seen = [_line("otel_perf.budget.value", "1", "gauge", {}, 1.0, at * 10, {"budget": "b"}) for at in range(1, 9)]
+
+    assert "ok" == judge("cpu", 0.02, seen, for_="10s", idle=True).state
+
+
+def test_the_defaults_of_the_tick_are_left_out_where_it_did_not_run(tmp_path):
+    folder = tmp_path / "run" / "1"
+    os.makedirs(folder)
+    (folder / "metrics.jsonl").write_text("".join(gauge("otel_perf.self.tick.lateness", [0.2] * 5, "s")))
+    (folder / "traces.jsonl").write_text("")
+
+    found = judge_budgets(read("", None), load_process(str(folder)))
+
+    assert {"startup": "unknown", "monitor": "exceeded"} == {judged.budget.name: judged.state for judged in found}

@@ -503,8 +503,25 @@ def test_garbage_collector_in_one_function_is_told_once(program):
 
     assert [
         "the garbage collector takes 200 ms of 1 s, most of it in build (app.py:7): "
-        "gc.disable() first, gc.freeze() and gc.enable() at ready()"
+        "gc.disable() at the top of app.py, gc.freeze() and gc.enable() at ready()"
     ] == program.advice(gc_time=0.2)
+
+
+def test_garbage_collector_before_the_programs_first_file_is_not_promised(program):
+    program.imported("flask", 100, 300, "bin/flask:5", gc_time=0.06, cpu_time=0.19)
+    app = program.imported("app", 300, 900, "lib/python3.11/site-packages/flask/cli.py:9", gc_time=0.1, cpu_time=0.6)
+    program.imported("pandas", 310, 800, parent=app, gc_time=0.09, cpu_time=0.4)
+
+    assert [
+        "the garbage collector takes 120 ms of 1 s, most of it in import pandas (app.py:1): "
+        "gc.disable() at the top of app.py, gc.freeze() and gc.enable() at ready()"
+    ] == program.advice(gc_time=0.18)
+
+
+def test_garbage_collector_of_an_installed_program_is_not_the_users_to_change(program):
+    program.imported("black", 100, 800, "bin/black:5", gc_time=0.15, cpu_time=0.6)
+
+    assert program.advice(gc_time=0.18) == []
 
 
 @pytest.mark.parametrize("facts", [{}, {"cpu_time": 0.01}, {"cpu_time": 0.01, "wait__other": 0.2, "wait__cpu": 0.1}])

@@ -15,7 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import otel_perf as perf
-from otel_perf import metrics, recorder, wrappers
+from otel_perf import recorder, wrappers
+from otel_perf.metrics import functions
 from otel_perf.recorder import BUCKETS, LOWEST, N_PATH, Site, snapshot
 
 if TYPE_CHECKING:
@@ -311,7 +312,7 @@ def test_percentiles_of_the_histogram_bracket_the_true_ones(clock: FakeClock) ->
         clock.time = 0.0
         durations.append(work(1e-6 * 1.006 ** (index * 37 % 2000)))
     durations.sort()
-    (point,) = points(metrics.function_metrics(1, 2), "otel_perf.function.duration")
+    (point,) = points(functions.function_metrics(1, 2), "otel_perf.function.duration")
     counts = [int(count) for count in point["positive"]["bucketCounts"]]
     offset = point["positive"]["offset"]
 
@@ -333,10 +334,10 @@ def test_a_function_that_is_defined_again_goes_on_in_its_series(clock: FakeClock
     first, second = define(1), define(2)
     first(0.0005)
     first(0.0005)
-    found = metrics.function_metrics(1, 2)
+    found = functions.function_metrics(1, 2)
     assert ["2"] == [point["asInt"] for point in points(found, "otel_perf.profile.calls")]
     second(0.0003)
-    found = metrics.function_metrics(1, 3)
+    found = functions.function_metrics(1, 3)
 
     (calls,) = points(found, "otel_perf.profile.calls")
     (time,) = points(found, "otel_perf.profile.time")
@@ -351,7 +352,7 @@ def test_a_function_that_is_defined_again_goes_on_in_its_series(clock: FakeClock
 def test_functions_of_one_name_in_two_modules_are_two_series(clock: FakeClock) -> None:
     for module in ("shop", "bank"):
         taking(clock, recorder.site_for("load", f"{module}.load", "function"))(0.0001)
-    found = metrics.function_metrics(1, 2)
+    found = functions.function_metrics(1, 2)
 
     for name in ("otel_perf.function.duration", "otel_perf.profile.calls"):
         assert ["bank.load", "shop.load"] == sorted(p["attributes"]["function"] for p in points(found, name))
@@ -361,7 +362,7 @@ def test_a_function_and_an_operation_of_one_name_are_two_series(clock: FakeClock
     for kind in ("function", "operation"):
         taking(clock, recorder.site_for("save", "save", kind))(0.0001)
 
-    found = points(metrics.function_metrics(1, 2), "otel_perf.function.duration")
+    found = points(functions.function_metrics(1, 2), "otel_perf.function.duration")
     assert ["function", "operation"] == sorted(point["attributes"]["kind"] for point in found)
 
 
@@ -369,13 +370,13 @@ def test_only_what_has_changed_is_written_again(clock: FakeClock) -> None:
     one, other = (taking(clock, recorder.site_for(name, name, "function")) for name in ("one", "other"))
     one(0.0001)
     other(0.0001)
-    metrics.function_metrics(1, 2)
-    assert [] == metrics.function_metrics(1, 3)
+    functions.function_metrics(1, 2)
+    assert [] == functions.function_metrics(1, 3)
     other(0.0001)
 
     assert ["other"] == [
         point["attributes"]["function"]
-        for point in points(metrics.function_metrics(1, 4), "otel_perf.function.duration")
+        for point in points(functions.function_metrics(1, 4), "otel_perf.function.duration")
     ]
 
 
@@ -398,7 +399,7 @@ def test_self_time_never_falls_while_a_call_is_in_progress(clock: FakeClock) -> 
         for wait in (open_, closed, open_):
             tasks.append(asyncio.create_task(profiled(wait)))
             await asyncio.sleep(0)
-            for point in points(metrics.function_metrics(1, 2), "otel_perf.profile.self_time"):
+            for point in points(functions.function_metrics(1, 2), "otel_perf.profile.self_time"):
                 if point["attributes"]["path"] == "parent":
                     shown.append(point["asDouble"])
         closed.set()
@@ -426,7 +427,7 @@ def recursive(clock: FakeClock, step: float) -> Callable[[int], None]:
 
 def test_recursion_counts_every_call_but_time_once(clock: FakeClock) -> None:
     recursive(clock, 0.0001)(40)
-    found = metrics.function_metrics(1, 2)
+    found = functions.function_metrics(1, 2)
     (duration,) = points(found, "otel_perf.function.duration")
     own = points(found, "otel_perf.profile.self_time")
 
@@ -439,7 +440,7 @@ def test_recursion_counts_every_call_but_time_once(clock: FakeClock) -> None:
 
 def test_recursion_deeper_than_the_tree_is_counted_below_one_node(clock: FakeClock) -> None:
     recursive(clock, 0.0001)(300)
-    found = metrics.function_metrics(1, 2)
+    found = functions.function_metrics(1, 2)
     (duration,) = points(found, "otel_perf.function.duration")
     calls = points(found, "otel_perf.profile.calls")
     overflow = [point for point in calls if point["attributes"].get("otel.metric.overflow")]
@@ -470,7 +471,7 @@ def test_mutual_recursion_counts_time_once(clock: FakeClock) -> None:
     assert even_(10)
     sums = {
         point["attributes"]["function"]: point["sum"]
-        for point in points(metrics.function_metrics(1, 2), "otel_perf.function.duration")
+        for point in points(functions.function_metrics(1, 2), "otel_perf.function.duration")
     }
     assert pytest.approx({"even": 0.0011, "odd": 0.0010}) == sums
 
@@ -482,7 +483,7 @@ def test_names_beyond_the_limit_share_one_series_and_lose_no_call() -> None:
     for index in range(recorder.MAX_SITES + 500):
         with perf.profile(f"name {index}"):
             pass
-    found = metrics.function_metrics(1, 2)
+    found = functions.function_metrics(1, 2)
 
     for name, field in (("otel_perf.function.duration", "count"), ("otel_perf.profile.calls", "asInt")):
         all_points = points(found, name)
@@ -524,7 +525,7 @@ def test_call_paths_beyond_the_limit_share_one_node_a_function(monkeypatch: pyte
     for index in range(100):
         with perf.profile(f"outer {index}"):
             inner()
-    found = metrics.function_metrics(1, 2)
+    found = functions.function_metrics(1, 2)
     counts = {p["attributes"]["function"]: p["count"] for p in points(found, "otel_perf.function.duration")}
 
     assert "100" == counts["inner"]
@@ -545,7 +546,7 @@ def test_decorating_the_same_function_again_and_again_makes_no_more_sites() -> N
         define()()
 
     assert 1 == len(recorder.sites)
-    assert "3000" == points(metrics.function_metrics(1, 2), "otel_perf.profile.calls")[0]["asInt"]
+    assert "3000" == points(functions.function_metrics(1, 2), "otel_perf.profile.calls")[0]["asInt"]
 
 
 # --- never started ----------------------------------------------------------------------------------------------------
@@ -614,5 +615,5 @@ def test_a_call_path_of_more_characters_than_the_limit_is_counted_below_one_node
     paths = [node[recorder.N_PATH] for node in recorder.nodes if node[recorder.N_PATH].site.name in names]
 
     assert 8 == len(paths)
-    assert all(len(metrics._path_text(path)) < recorder.MAX_PATH + 1100 for path in paths)
+    assert all(len(functions._path_text(path)) < recorder.MAX_PATH + 1100 for path in paths)
     assert ["", "", "", "", "deep", "deep", "deep", "deep"] == [path.overflow for path in paths]

@@ -67,7 +67,7 @@ def complain(what):
 def begin():
     """Record this interpreter, if it is the program's or a child of its own; return the package's runtime if so."""
     site = os.environ.get(SITE)
-    if not site:
+    if not site or is_subinterpreter():
         return None
     children = os.environ.get(CHILDREN, "").strip().lower() not in ("0", "false", "off", "no")
     pid, _, at = os.environ.get(STARTED, "").partition(":")
@@ -85,6 +85,19 @@ def begin():
     if helper[0].startswith(HELPERS[1]):  # what it forks are children of the program, it itself is not
         os.register_at_fork(after_in_child=forked)
     return None
+
+
+def is_subinterpreter():
+    """Say whether this is an interpreter inside another one's process: that one is recorded."""
+    try:
+        import _signal  # type: ignore[import-not-found]
+
+        _signal.signal(_signal.SIGINT, _signal.getsignal(_signal.SIGINT))
+    except ValueError:  # only the main interpreter's main thread may
+        return True
+    except Exception:  # no such module, or a handler that Python did not set
+        return False
+    return False
 
 
 def forget(site):

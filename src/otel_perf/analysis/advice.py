@@ -73,6 +73,7 @@ _WRITTEN = {
     ),
 }  # fmt: skip
 _TIMES = ("", "once", "twice")
+_OF_ENVIRONMENT = ("sitecustomize.py", "usercustomize.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,13 +218,18 @@ class _Advisor:
         """Return *group* with its reason in words."""
         first = group.heads[0] if group.heads else group.steps[0]
         file, line = _place(first)
+        parts = dict(_parts(group))
         told = [_REASONS[group.reason]] if group.reason else []
+        if group.reason in parts:
+            told[0] += f" {parts.pop(group.reason)}"
         if group.kind == "import":
             nested = sum(step.kind == "import" for step in group.steps) - len(group.heads)
             told += [plural(nested, "nested import")] if nested else []
         elif len(group.heads) > 1:
             told.append(f"{count(len(group.heads))} calls" if group.kind != "phase" else f"{len(group.heads)} times")
-        told += list(_parts(group))
+        told += [f"{_PARTS[name]} {took}" for name, took in parts.items()]
+        if group.parts.get("disk", 0.0) >= 1e6:
+            told.append(f"{bytes_of(group.parts['disk'])} read from disk")
         if file:
             told.append(shown(file, line))
         if group.kind == "import" and len(group.heads) == 1:
@@ -238,7 +244,7 @@ class _Advisor:
         use = self.use_of(step)
         if use is None:
             return
-        if use.state == "loading" and use.line:
+        if use.state == "loading" and use.line and _is_script(step):
             yield f"needed while {os.path.basename(_place(step)[0])} is loaded (line {use.line})"
         elif use.state == "starting":
             yield f"used by {_some(use.functions)}, which the start may call"
@@ -281,19 +287,21 @@ class _Advisor:
             yield Recommendation(text, saving, "failed", file, line)
 
     def _collector(self) -> Iterator[Recommendation]:
-        saving = self.root.number("otel_perf.gc_time")
-        if saving is None:
+        """Yield the advice to let the collector wait, if a file of the program's own can: it counts from there on."""
+        ours = [step for step in self.known if _is_script(step)]
+        ours += [step for step in walk(self.root) if step.kind in ("function", "operation") and _is_script(step)]
+        if not ours:
             return
+        first = min(ours, key=lambda step: step.start)
+        saving = (self.root.number("otel_perf.gc_time") or 0.0) - _collected_before(self.root, first.start)
+        file = _place(first)[0]
         text = f"the garbage collector takes {self._of_start(saving)}"
         most = self._collecting()
         if most is not None:
             place = shown(*_place(most.heads[0] if most.heads else most.steps[0]))
             text += f", most of it in {most.name}" + (f" ({place})" if place else "")
-        files = [_place(step)[0] for step in sorted(self.known, key=lambda step: step.start)]
-        file = next((file for file in files if is_own(file) and file.endswith(".py")), "")
-        where = f"at the top of {os.path.basename(file)}" if file else "first"
-        text += f": gc.disable() {where}, gc.freeze() and gc.enable() at ready()"
-        yield Recommendation(text, saving, "gc", file, 1 if file else 0)
+        text += f": gc.disable() at the top of {os.path.basename(file)}, gc.freeze() and gc.enable() at ready()"
+        yield Recommendation(text, saving, "gc", file, 1)
 
     def _collecting(self) -> Group | None:
         """Return what spends most of the garbage collector's time, if anything spends half of it."""
@@ -427,17 +435,26 @@ def _called(call: ast.Call) -> str:
     return getattr(call.func, "attr", "") or getattr(call.func, "id", "")
 
 
-def _parts(group: Group) -> Iterator[str]:
-    """Yield what a bottleneck's time was spent on."""
+def _parts(group: Group) -> Iterator[tuple[str, str]]:
+    """Yield what a bottleneck's time was spent on, each with its duration."""
     least = max(SHOWN_PART * group.seconds, 0.001)
     parts = dict(group.parts)
     if "cpu" in parts:
         parts["cpu"] = max(0.0, parts["cpu"] - parts.get("gc", 0.0))
-    for name, words in _PARTS.items():
+    for name in _PARTS:
         if parts.get(name, 0.0) >= least:
-            yield f"{words} {duration(min(parts[name], group.seconds))}"
-    if parts.get("disk", 0.0) >= 1e6:
-        yield f"{bytes_of(parts['disk'])} read from disk"
+            yield name, duration(min(parts[name], group.seconds))
+
+
+def _collected_before(step: Step, moment: float) -> float:
+    """Return the seconds of the garbage collector in what is below *step* and ended before *moment*."""
+    seconds = 0.0
+    for child in step.children:
+        if child.end <= moment:
+            seconds += child.number("otel_perf.gc_time") or 0.0
+        elif child.start < moment:
+            seconds += _collected_before(child, moment)
+    return seconds
 
 
 def _waited(group: Group) -> float:
@@ -493,6 +510,12 @@ def _module(step: Step) -> str:
 def _place(step: Step) -> tuple[str, int]:
     node: Node = step.source
     return node.file, node.line
+
+
+def _is_script(step: Step) -> bool:
+    """Say whether *step* stands in a file that the program's author wrote: no launcher, nothing of the environment."""
+    file = _place(step)[0]
+    return is_own(file) and file.endswith(".py") and os.path.basename(file) not in _OF_ENVIRONMENT
 
 
 def _some(names: Iterable[str]) -> str:

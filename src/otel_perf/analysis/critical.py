@@ -347,15 +347,20 @@ def _head(step: Step) -> Step | None:
     """Return the import that a user would have to remove to be rid of *step*.
 
     That is the innermost one whose line stands in the user's own code, else the outermost. A function of the user's
-    own that runs while a module is imported stands for itself.
+    own that runs while a module is imported stands for itself. What names the line of the import around it belongs
+    to that: the package a module stands in, and what a compiled module imports, which has no lines of its own.
     """
     above = step.home.head if step.home is not None else None
     file = step.text("code.file.path")
     if step.kind == "import":
-        return step if above is None or is_own(file) else above
+        return step if above is None or (is_own(file) and not _same_line(step, above)) else above
     if step.kind in ("phase", "startup") or is_own(file):
         return None
     return above
+
+
+def _same_line(step: Step, other: Step) -> bool:
+    return all(step.attributes.get(key) == other.attributes.get(key) for key in ("code.file.path", "code.line.number"))
 
 
 def is_own(file: str) -> bool:
@@ -401,7 +406,8 @@ _KEYS = (
 def reason_of(kind: str, seconds: float, parts: dict[str, float]) -> str:
     """Return why something took *seconds*, one of REASONS; empty where the numbers do not say.
 
-    An import is one, unless at least half of it was spent waiting, or in the garbage collector.
+    An import is one, unless at least half of it was spent waiting, or in the garbage collector. What it waited for a
+    CPU says something of the machine, not of the program: the rest is judged.
 
     Args:
         kind: of the span.
@@ -411,14 +417,16 @@ def reason_of(kind: str, seconds: float, parts: dict[str, float]) -> str:
     cpu = parts.get("cpu")
     if cpu is None and not any(parts.get(name) for name in WAITS):
         return "import" if kind == "import" else ""
-    collecting = min(parts.get("gc", 0.0), seconds)
+    whole = seconds
+    seconds = max(whole - parts.get("contended", 0.0), min(cpu or 0.0, whole))
+    collecting = min(parts.get("gc", 0.0), whole) * (seconds / whole if whole else 0.0)  # it waits for a CPU as well
     found = {name: min(parts.get(name, 0.0), seconds) for name in WAITS}
     found["gc"] = collecting
     if cpu is not None:
         found["cpu"] = max(0.0, min(cpu, seconds) - collecting)
         waiting = max(0.0, seconds - cpu)
         rest = found["waiting"] = max(0.0, waiting - sum(found[name] for name in WAITS))
-        idle = found["file"] + max(0.0, rest - parts.get("contended", 0.0))  # what waits for a CPU waits for no disk
+        idle = found["file"] + rest
         if parts.get("disk", 0.0) > DISK_RATE * max(idle, 0.001):
             found["disk"] = idle
             found["waiting"] = rest + found.pop("file") - idle

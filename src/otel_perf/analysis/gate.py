@@ -2,6 +2,7 @@
 
 Reading order: Judged, judge_budgets(), then one function for each kind of metric. Of several series that a budget
 means, each is judged by itself and the worst decides. ``otel_perf.startup.*`` is taken from the spans of the start.
+Which seconds were idle only the process knew: an idle budget is judged on what it judged itself.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from otel_perf.budgets import PHASE, STARTUP
+from otel_perf.amounts import amount
+from otel_perf.budgets import CPU, PHASE, STARTUP, VALUE
 from otel_perf.export.decode import read_points
 from otel_perf.export.json_values import Skipped
 from otel_perf.export.runs import METRICS
@@ -19,7 +22,7 @@ from otel_perf.export.runs import METRICS
 from .functions import DURATION, functions_of, histogram_percentile, percentile
 from .model import number_of, text_of
 from .startup import build_start, length, merged, verdict_of, walk
-from .text import bytes_of, count, duration, plural
+from .text import bytes_of, duration, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 HISTOGRAM = "exponentialHistogram"
 SHORTEST = 1.0  # seconds between two points that a rate is taken of
 NAMED = 3  # series that a reason names
+GAP = 2.5  # seconds without a point over which nothing is judged, where there is a point each second
 
 _UNKNOWN = {
     "exit": "nobody called ready(): the process's exit closed the start; call it, or record with --ready-when",
@@ -71,17 +75,8 @@ class Judged:
         """Return *value* as a person reads it."""
         if value is None:
             return "–"
-        per = "/s" if self.budget.form == "rate" else ""
-        if self.unit == "s" and not per:
-            return duration(value)
-        if self.unit == "By":
-            return bytes_of(value) + per
-        if self.budget.unit == "%":
-            return f"{value * 100:.3g} %{per}"
-        noun = "" if self.unit == "1" else self.unit.strip("{}")
-        if not value.is_integer():
-            return f"{value:.3g} {noun}".rstrip() + per
-        return (plural(int(value), noun) if self.unit.startswith("{") else f"{count(value)} {noun}".rstrip()) + per
+        percent = self.budget.unit == "%" and self.unit in ("1", "%", "")
+        return amount(value, "%" if percent else self.unit, self.budget.form)
 
 
 def judge_budgets(budgets: Iterable[Budget], process: Process) -> list[Judged]:
@@ -91,7 +86,7 @@ def judge_budgets(budgets: Iterable[Budget], process: Process) -> list[Judged]:
     """
     budgets = list(budgets)
     start = build_start(process)
-    metrics = _Metrics(process, {budget.instrument for budget in budgets})
+    metrics = _Metrics(process, {VALUE if budget.idle else budget.instrument for budget in budgets})
     found = []
     for budget in budgets:
         if budget.instrument == STARTUP:
@@ -99,7 +94,7 @@ def judge_budgets(budgets: Iterable[Budget], process: Process) -> list[Judged]:
         elif budget.instrument == PHASE:
             judged = _phases(budget, start)
         else:
-            judged = metrics.judge(budget)
+            judged = metrics.idle(budget) if budget.idle else metrics.judge(budget)
         if judged.recorded or budget.source or budget.name == "startup":
             found.append(judged)
     return found
@@ -242,6 +237,15 @@ class _Metrics:
             )
         return worst
 
+    def idle(self, budget: Budget) -> Judged:
+        """Judge a budget of idle seconds on the values that the process itself compared with it."""
+        series = self.series.get(VALUE, {}).values()
+        chosen = [points for points in series if text_of(points[-1].attributes, "budget") == budget.name]
+        if not chosen:
+            return _unknown(budget, "this process judged no second in which no tracked work ran", recorded=False)
+        values = _numbers(chosen[0])
+        return _over_time(budget, values, "{cpu}" if budget.instrument == CPU else budget.unit, GAP)
+
     def _of_histogram(self, budget: Budget, point: Point) -> Judged:
         """Judge the largest value of a histogram, or a percentile: exact where every call is a span."""
         if budget.form == "quantile":
@@ -291,7 +295,8 @@ def _check(budget: Budget, point: Point) -> None:
     Raises: ConfigError: it does not.
     """
     name = budget.instrument
-    if budget.unit and point.unit and budget.unit != point.unit and (budget.unit, point.unit) != ("%", "1"):
+    percent = budget.unit == "%" and point.unit in ("1", "{cpu}")
+    if budget.unit and point.unit and budget.unit != point.unit and not percent:
         raise budget.wrong(f"max is written in {budget.unit}, but {name} is recorded in {point.unit}; write it in that")
     counter = point.type == "sum" and point.monotonic
     if budget.form == "rate" and not counter:
@@ -302,8 +307,7 @@ def _check(budget: Budget, point: Point) -> None:
 
 def _values(budget: Budget, points: list[Point]) -> Values:
     """Return what *budget* compares with its limit, in the order of time."""
-    values = [(point.time, float(point.value)) for point in points if point.value is not None]
-    values = sorted((time, value) for time, value in values if value == value)  # NaN is no data
+    values = _numbers(points)
     if budget.form != "rate":
         return values
     rates: Values = []
@@ -316,30 +320,46 @@ def _values(budget: Budget, points: list[Point]) -> Values:
     return rates
 
 
+def _numbers(points: list[Point]) -> Values:
+    """Return the values of *points* in the order of time."""
+    values = [(point.time, float(point.value)) for point in points if point.value is not None]
+    return sorted((time, value) for time, value in values if value == value)  # NaN is no data
+
+
 def _of_values(budget: Budget, values: Values, unit: str) -> Judged:
-    """Judge values over time: exceeded once they were over the limit for as long as the budget says."""
+    """Judge the values of one series: a percentile of all, or each of them."""
     if not values:
         reason = "less than a second of it was recorded" if budget.form == "rate" else "it has no value"
         return _unknown(budget, reason, unit)
     if budget.form == "quantile":
-        worst = percentile(sorted(value for _, value in values), budget.quantile)
-        held = worst > budget.max
-    else:
-        worst, held = max(value for _, value in values), _longest_over(budget, values) >= budget.for_
+        value = percentile(sorted(value for _, value in values), budget.quantile)
+        state = "exceeded" if value > budget.max else "ok"
+        return Judged(budget, state, budget.max, value, unit, _distance(value, budget.max, unit))
+    distances = sorted(after - before for (before, _), (after, _) in pairwise(values)) or [0]
+    return _over_time(budget, values, unit, max(GAP, 3e-9 * distances[len(distances) // 2]))
+
+
+def _over_time(budget: Budget, values: Values, unit: str, gap: float) -> Judged:
+    """Judge values over time: exceeded once they were over the limit for as long as the budget says."""
+    if not values:
+        return _unknown(budget, "it has no value", unit)
+    worst = max(value for _, value in values)
     over = worst > budget.max
+    held = budget.held(_longest_over(budget, values, gap))
     reason = _distance(worst, budget.max, unit)
     if over and not held:
         reason += f", for less than {duration(budget.for_)}"
     return Judged(budget, "exceeded" if over and held else "ok", budget.max, worst, unit, reason)
 
 
-def _longest_over(budget: Budget, values: Values) -> float:
-    """Return for how many seconds on end the values were over the limit."""
-    longest, since = 0.0, None
+def _longest_over(budget: Budget, values: Values, gap: float) -> float:
+    """Return for how many seconds on end the values were over the limit; *gap* seconds without any break them."""
+    longest, since, last = 0.0, None, 0
     for time, value in values:
         if value > budget.max:
-            since = time if since is None else since
+            since = time if since is None or time - last > gap * 1e9 else since
             longest = max(longest, (time - since) / 1e9)
         else:
             since = None
+        last = time
     return longest

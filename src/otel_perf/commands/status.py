@@ -74,11 +74,12 @@ def note_status(process: str, status: dict[str, Any], out_of_memory: bool) -> No
 
     A process that was killed by SIGKILL while the kernel killed one for want of memory was very likely that one.
     """
+    process = _newest(process)
     if status.get("otel_perf.signal") == "SIGKILL" and out_of_memory:
         status["otel_perf.out_of_memory"] = True
     trace_id, span_id, resource = _origin(process)
     severity = 9 if status.get("process.exit.code") == 0 else 17
-    event = (EVENT, time.time_ns(), severity, trace_id, span_id, status)
+    event = (EVENT, time.time_ns(), severity, trace_id, span_id, status, "")
     line = otlp_json.log_line(resource, otlp_json.scope("otel_perf", __version__), [event])
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     try:
@@ -89,6 +90,17 @@ def note_status(process: str, status: dict[str, Any], out_of_memory: bool) -> No
             os.close(file)
     except OSError:  # nothing was recorded, or the disk is full: the report goes without
         return
+
+
+def _newest(process: str) -> str:
+    """Return the folder of the last program that ran under this pid: exec puts another in a program's place."""
+    run, pid = os.path.split(process)
+    try:
+        numbers = [int(name.partition("-")[2] or 1) for name in os.listdir(run) if name.partition("-")[0] == pid]
+    except (OSError, ValueError):
+        return process
+    last = max(numbers, default=1)
+    return process if last == 1 else f"{process}-{last}"
 
 
 def _origin(process: str) -> tuple[int, int, str]:

@@ -1,8 +1,8 @@
 """The run folder: ``.otel-perf/<run>/<process>/traces.jsonl | metrics.jsonl``.
 
-Imports only: os, time. Names are unique by exclusive mkdir; a line is one ``write`` in append mode, so that a crash can
-tear the last line only. Nothing here follows a symbolic link when it writes, and nothing is removed that was not
-written here: a run is taken away file by known file, and a folder only once it is empty.
+Imports only: os, time, system. Names are unique by exclusive mkdir; a line is one ``write`` in append mode, so that a
+crash can tear the last line only. Nothing here follows a symbolic link when it writes, and nothing is removed that was
+not written here: a run is taken away file by known file, and a folder only once it is empty.
 """
 
 from __future__ import annotations
@@ -10,13 +10,18 @@ from __future__ import annotations
 import os
 from time import gmtime, strftime, time
 
+from otel_perf.system import calls
+
 DEFAULT = ".otel-perf"
 RUN = "OTEL_PERF_RUN"  # path of the run's folder, for the processes that belong to one run
 FILES = ("traces.jsonl", "metrics.jsonl", "logs.jsonl", "open.json", "sent.json", "sent.json.new", "sent.lock")
 NOTE = ".gitignore"
+STDERR = 2
 _MINUTE = len("2026-11-25T10-15")  # what the names of runs of one minute have in common
 
-_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+_FLAGS = (
+    calls.O_WRONLY | calls.O_APPEND | calls.O_CREAT | getattr(calls, "O_CLOEXEC", 0) | getattr(calls, "O_NOFOLLOW", 0)
+)
 
 
 class RunFolder:
@@ -32,6 +37,7 @@ class RunFolder:
         self.path = path
         self.limit = limit
         self.written = 0
+        self._torn: set[str] = set()  # files that end in the middle of a line
         self._files: dict[str, tuple[int, int, int]] = {}  # number, and what it has to be: device and inode
 
     def write(self, name: str, line: bytes) -> bool:
@@ -43,11 +49,15 @@ class RunFolder:
         if self.written + len(line) > self.limit:
             return False
         file = self._file(name)
-        done = os.write(file, line)
+        if name in self._torn:
+            line = b"\n" + line  # what was torn costs itself only
+        done = calls.write(file, line)
         self.written += done
         if done < len(line):
-            os.write(file, line[done:])  # a full disk takes a part: the rest says why, the reader skips the torn line
+            self._torn.add(name)  # a full disk takes a part: the rest says why
+            calls.write(file, line[done:])
             self.written += len(line) - done
+        self._torn.discard(name)
         return True
 
     def _file(self, name: str) -> int:
@@ -55,7 +65,7 @@ class RunFolder:
         if name in self._files:
             file, device, inode = self._files[name]
             try:
-                found = os.fstat(file)
+                found = calls.fstat(file)
             except OSError:  # the program has closed all files, as a daemon does
                 found = None
             if found is not None and (found.st_dev, found.st_ino) == (device, inode):
@@ -65,31 +75,42 @@ class RunFolder:
                 self.written = 0
             self._files.pop(name, None)  # else the number is another file's by now
         file = self._open(name)
-        found = os.fstat(file)
+        found = calls.fstat(file)
         self._files[name] = file, found.st_dev, found.st_ino
         return file
 
     def _open(self, name: str) -> int:
         path = os.path.join(self.path, name)
         try:
-            return os.open(path, _FLAGS, 0o600)
+            file = calls.open(path, _FLAGS, 0o600)
         except FileNotFoundError:
             run = os.path.dirname(self.path)
             _make_base(os.path.dirname(run))
             for folder in (run, self.path):
-                os.makedirs(folder, 0o700, exist_ok=True)
-            return os.open(path, _FLAGS, 0o600)
+                _make(folder)
+            file = calls.open(path, _FLAGS, 0o600)
+        return file if file > STDERR else _moved_up(file)
 
     def close(self) -> None:
         """Close the files; a later write opens them again."""
         files, self._files = self._files, {}
         for file, device, inode in files.values():
             try:
-                found = os.fstat(file)
+                found = calls.fstat(file)
                 if (found.st_dev, found.st_ino) == (device, inode):
-                    os.close(file)
+                    calls.close(file)
             except OSError:  # the program has closed it
                 continue
+
+
+def _moved_up(file: int) -> int:
+    """Return another number for *file*, whose own the program takes for its standard input, output or error."""
+    import fcntl
+
+    try:
+        return fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, STDERR + 1)
+    finally:
+        calls.close(file)
 
 
 def create_run(base: str) -> str:
@@ -104,13 +125,13 @@ def create_run(base: str) -> str:
 
 def _make_base(base: str) -> None:
     """Make the folder of all runs, with a note that keeps it out of version control."""
-    os.makedirs(base, 0o700, exist_ok=True)
+    _make(base)
     note = os.path.join(base, NOTE)
     if not os.path.lexists(note):
         try:
-            file = os.open(note, _FLAGS | os.O_EXCL, 0o600)
-            os.write(file, b"# written by otel-perf: runs are not for version control\n*\n")
-            os.close(file)
+            file = calls.open(note, _FLAGS | calls.O_EXCL, 0o600)
+            calls.write(file, b"# written by otel-perf: runs are not for version control\n*\n")
+            calls.close(file)
         except FileExistsError:
             pass
 
@@ -121,15 +142,27 @@ def create_process(run: str, limit: int = 10**9) -> RunFolder:
     Raises:
         OSError: it cannot be made.
     """
-    os.makedirs(run, 0o700, exist_ok=True)
-    return RunFolder(_make_unique(run, str(os.getpid())), limit)
+    _make(run)
+    return RunFolder(_make_unique(run, str(calls.getpid())), limit)
+
+
+def _make(path: str) -> None:
+    """Make the folder *path* for its owner alone, if it is not there."""
+    try:
+        calls.mkdir(path, 0o700)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        calls.mkdir(path, 0o700)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
 
 
 def _make_unique(parent: str, name: str) -> str:
     for number in range(1, 10_000):
         path = os.path.join(parent, name if number == 1 else f"{name}-{number}")
         try:
-            os.mkdir(path, 0o700)
+            calls.mkdir(path, 0o700)
         except FileExistsError:
             continue
         return path
@@ -149,7 +182,7 @@ def retire(base: str, keep: str, runs: int, age: float, size: int) -> int:
         size: bytes that all runs together may take.
     """
     kept_anyway = os.path.basename(os.path.abspath(keep))
-    with os.scandir(base) as entries:
+    with calls.scandir(base) as entries:
         found = [
             (entry.stat(follow_symlinks=False).st_mtime, entry.name, entry.path)
             for entry in entries
@@ -174,14 +207,14 @@ def _is_run_name(name: str) -> bool:
 
 
 def _processes(run: str) -> list[str]:
-    return [os.path.join(run, name) for name in os.listdir(run) if name.partition("-")[0].isdecimal()]
+    return [os.path.join(run, name) for name in calls.listdir(run) if name.partition("-")[0].isdecimal()]
 
 
 def _weight(run: str) -> int:
     total = 0
     for process in _processes(run):
         try:
-            with os.scandir(process) as entries:
+            with calls.scandir(process) as entries:
                 total += sum(entry.stat(follow_symlinks=False).st_size for entry in entries if entry.name in FILES)
         except OSError:  # no folder, or another process tidies it away
             continue
@@ -192,7 +225,7 @@ def _alive(run: str) -> bool:
     """Say whether a process of the run may still write; a pid that was given out again keeps it a little longer."""
     for process in _processes(run):
         try:
-            os.kill(int(os.path.basename(process).partition("-")[0]), 0)
+            calls.kill(int(os.path.basename(process).partition("-")[0]), 0)
         except PermissionError:
             return True
         except (OSError, OverflowError):
@@ -208,15 +241,15 @@ def _remove(run: str) -> bool:
             continue
         for name in FILES:
             try:
-                os.unlink(os.path.join(process, name))
+                calls.unlink(os.path.join(process, name))
             except OSError:
                 continue
         try:
-            os.rmdir(process)
+            calls.rmdir(process)
         except OSError:
             continue
     try:
-        os.rmdir(run)
+        calls.rmdir(run)
     except OSError:
         return False
     return True

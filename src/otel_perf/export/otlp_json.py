@@ -291,22 +291,23 @@ def _spans_by_scope(own_scope: str, records: Sequence[Any]) -> tuple[dict[str, l
 
 
 def log_line(
-    resource: str, own_scope: str, events: Iterable[tuple[str, int, int, int, int, Mapping[str, Any]]]
+    resource: str, own_scope: str, events: Iterable[tuple[str, int, int, int, int, Mapping[str, Any], str]]
 ) -> bytes:
     """Return one line of LogsData.
 
     Args:
         resource: as for trace_lines(), and
         own_scope: too.
-        events: name, nanoseconds since 1970, severity number, trace id and span id (0 for none), attributes.
+        events: name, nanoseconds since 1970, severity number, trace id and span id (0 for none), attributes, body.
     """
     texts = []
-    for name, time, severity, trace_id, span_id, fields in events:
+    for name, time, severity, trace_id, span_id, fields, body in events:
         ids = f',"traceId":"{trace_id:032x}","spanId":"{span_id:016x}"' if trace_id else ""
+        said = f',"body":{{"stringValue":{quote(body)}}}' if body else ""
         texts.append(
             f'{{"timeUnixNano":"{time}","observedTimeUnixNano":"{time}","severityNumber":{severity}'
             f',"severityText":"{SEVERITIES[severity]}","eventName":{quote(name)}'
-            f',"attributes":[{attributes({"event.name": name, **fields})}]{ids}}}'
+            f'{said},"attributes":[{attributes({"event.name": name, **fields})}]{ids}}}'
         )
     return (
         f'{{"resourceLogs":[{{"resource":{{"attributes":[{resource}]}},'

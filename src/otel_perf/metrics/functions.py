@@ -6,14 +6,14 @@ last point of a series is its value.
 
 from __future__ import annotations
 
-from .export.otlp_json import MAX_LINE, attributes, double, metric_text
-from .recorder import BUCKETS, LOWEST, N_CHILDREN, N_PATH, N_TOTAL, OVERFLOW, nodes, snapshot
+from otel_perf.export.otlp_json import MAX_LINE, attributes, double, metric_text
+from otel_perf.recorder import BUCKETS, LOWEST, N_CHILDREN, N_PATH, N_TOTAL, OVERFLOW, nodes, snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .recorder import Node, Path
+    from otel_perf.recorder import Node, Path
 
 MAX_METRIC = MAX_LINE // 2  # characters of points in one metric
 _OVERFLOW = {"otel.metric.overflow": True}

@@ -1,0 +1,332 @@
+"""Once a second: a reading is taken, the budgets are judged by it, and what comes of that goes out.
+
+Imports only: recorder, startup, alerts, budgets, metrics, threads; loaded by the worker once the program has run for a
+moment. Reading order: Monitor.look(), value_of(), metrics().
+"""
+
+from __future__ import annotations
+
+import sys
+
+from . import clock, recorder, startup, threads
+from .alerts import Alert, Evaluator, callbacks
+from .budgets import PHASE, STARTUP, in_force, own
+from .errors import ConfigError
+from .export.otlp_json import attributes, double, metric_text, quote
+from .metrics.names import CORES, INSTRUMENTS
+from .metrics.sampler import choose
+from .metrics.tick import Tick
+from .recorder import BUCKETS, LOWEST, N_PATH, N_TOTAL, START, snapshot
+from .score import score
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .budgets import Budget
+    from .config import Settings
+
+FUNCTION = "otel_perf.function.duration"
+DROPPED = "otel_perf.self.dropped"
+AGAIN = 60.0  # seconds after which the duration of the start is written again: a backend forgets what is not
+WAITING = 200  # alerts that callbacks have not seen yet
+
+
+class Monitor:
+    """Samples and judges one process.
+
+    Attributes:
+        tick: the readings.
+        evaluator: the budgets.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        created: float,
+        note: Callable[..., None],
+        complain: Callable[[str, object], None],
+        infers: bool,
+    ) -> None:
+        """Begin.
+
+        Args:
+            settings: of the process.
+            created: monotonic seconds of its creation; of the fork, in a child.
+            note: records an event: name, severity number, ids, attributes, body.
+            complain: takes a cause and a sentence.
+            infers: the program does not say itself when it is ready.
+        """
+        self._note, self._complain, self._infers = note, complain, infers
+        self._asked = settings.ready_when is not None
+        self.tick = Tick(choose(settings.metric_sampler, created, complain))
+        try:
+            found = in_force(*settings.budgets)
+        except ConfigError as error:
+            complain("budgets", f"{error}; the defaults are judged, and what the program sets")
+            found = in_force("", None)
+        self.evaluator = Evaluator(found, clock.now(), _unit_of)
+        self._counts: dict[tuple[str, str], int] = {}
+        self._rates: dict[str, tuple[float, float, float | None]] = {}  # of a budget: moment, value, and its rate
+        self._calls = -1
+        self._again = 0.0
+        self._since = clock.wall_ns()
+        self._queue: list[Alert] = []
+        self._calling = False
+        self.dropped: Callable[[], int] = lambda: 0
+
+    @property
+    def due(self) -> float:
+        """Monotonic seconds of the next look."""
+        return self.tick.due
+
+    # --- once a second -----------------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Take a reading, judge the budgets, send the alerts out."""
+        reading = self.tick.tick()
+        for budget in list(own.values()):
+            self.evaluator.add(budget)
+        moment = reading.moment
+        self._take_rates(moment)
+        for alert in self.evaluator.step(moment, reading.time, self.value_of, self._idle(), reading.gap):
+            self._send(alert)
+
+    def _idle(self) -> bool | None:
+        """Return whether no tracked work ran since the last look, None if the program never recorded any.
+
+        Counting all calls takes a moment, so it is asked only while a CPU is used.
+        """
+        if not recorder.nodes:
+            return None
+        cores = self.tick.latest(CORES[0])
+        limits = [standing.budget.max for standing in self.evaluator.states() if standing.budget.idle]
+        if cores is None or not limits or cores <= min(limits):
+            self._calls = -1
+            return True
+        before, self._calls = self._calls, sum([sum(snapshot(node)[2]) for node in list(recorder.nodes)])
+        return before == self._calls and not recorder.open_spans and not _in_a_profiled_call()
+
+    def _send(self, alert: Alert) -> None:
+        frame = self._running()
+        if frame is not None:
+            span = frame[recorder.SPAN]
+            alert.running = recorder.name_of(frame)
+            alert.trace_id, alert.span_id = span.trace.id, span.span_id
+            with recorder.hold():
+                if span.events is None:
+                    span.events = []
+                span.events.append((alert.event, alert.time, alert.attributes))
+        elif startup.current is not None:
+            alert.trace_id, alert.span_id = startup.current.trace.id, startup.current.root.span_id
+        key = alert.name, alert.severity
+        self._counts[key] = self._counts.get(key, 0) + (alert.kind != "resolved")
+        self._note(alert.event, alert.severity_number, (alert.trace_id, alert.span_id), alert.attributes, alert.body)
+        if callbacks:
+            self._queue.append(alert)
+            del self._queue[:-WAITING]
+            if not self._calling:
+                self._calling = True
+                try:
+                    threads.start(self._call_back, ())
+                except RuntimeError:  # no thread can start any more
+                    self._calling = False
+
+    def _running(self) -> Any:
+        """Return the innermost span of ours that is open, the latest of several; None if there is none."""
+        found = [frame for frame in list(recorder.open_spans.values()) if frame[recorder.SPAN] is not None]
+        found = [frame for frame in found if frame[recorder.SPAN].trace is not None]
+        return max(found, key=lambda frame: (frame[recorder.SPAN].depth, frame[START]), default=None)
+
+    def _call_back(self) -> None:
+        """Tell the program of its alerts, on a thread of its own: a slow callback delays no one else."""
+        try:
+            while self._queue:
+                alert = self._queue.pop(0)
+                for callback in list(callbacks):
+                    try:
+                        callback(alert)
+                    except BaseException as error:  # noqa: BLE001  # the program's; said once
+                        name = getattr(callback, "__qualname__", type(callback).__name__)
+                        self._complain(
+                            f"on_alert {name}", f"on_alert: {name}() failed: {type(error).__name__}: {error}"
+                        )
+        finally:
+            self._calling = False
+
+    # --- what budgets ask for ----------------------------------------------------------------------------------------
+
+    def value_of(self, budget: Budget) -> float | None:
+        """Return the value that *budget* compares with its limit now, None if there is none."""
+        name = budget.instrument
+        if budget.form == "rate":
+            return self._rates[budget.name][2] if budget.name in self._rates else None
+        if name == STARTUP:
+            return self._start(budget)
+        if name == PHASE:
+            return _phase(budget.selector.get("phase", ""))
+        if name == FUNCTION:
+            return _function(budget)
+        if budget.form == "quantile":
+            instruments = sys.modules.get(f"{__package__}.metrics.instruments")
+            counts = None if instruments is None else instruments.durations(name, budget.selector)
+            return None if counts is None else _quantile(counts, budget.quantile)
+        return self._value(budget)
+
+    def _value(self, budget: Budget) -> float | None:
+        name = budget.instrument
+        if name in INSTRUMENTS:
+            return self.tick.latest(name, budget.selector)
+        if name == DROPPED:
+            return float(self.dropped())
+        instruments = sys.modules.get(f"{__package__}.metrics.instruments")
+        return None if instruments is None else instruments.latest(name, budget.selector)
+
+    def _take_rates(self, moment: float) -> None:
+        """Note by how much the metrics grew of which a budget judges the rate."""
+        for standing in self.evaluator.states():
+            budget = standing.budget
+            if budget.form != "rate":
+                continue
+            value = self._value(budget)
+            before = self._rates.pop(budget.name, None)
+            if value is None:
+                continue
+            rate = None
+            if before is not None and moment > before[0] and value >= before[1]:
+                rate = (value - before[1]) / (moment - before[0])
+            self._rates[budget.name] = moment, value, rate
+
+    def _start(self, budget: Budget) -> float | None:
+        """Return how long the start took; of one that lasts, as soon as it is too long, if its end will be known."""
+        start = startup.current
+        if start is None or start.root.trace is None:
+            return None
+        begun = start.frame[START]
+        if start.over:
+            known = start.rule not in ("exit", "shutdown", "signal") or self._asked
+            return start.end - begun if known else None
+        if self._infers and not self._asked:
+            return None
+        lasts = clock.now() - begun
+        return lasts if lasts > budget.max else None
+
+    # --- to the run folder -------------------------------------------------------------------------------------------
+
+    def metrics(self) -> list[str]:
+        """Return what is new as OTLP metrics; again() takes that back."""
+        time = self.tick.wall_ns(clock.now())
+        return [*self.tick.metrics(), *self._of_budgets(time), *self._of_the_start(time)]
+
+    def again(self) -> None:
+        """Take the last metrics() back: they did not reach the disk."""
+        self.tick.again()
+        self._again = 0.0
+
+    def _of_budgets(self, time: int) -> list[str]:
+        when = f'"timeUnixNano":"{time}"'
+        values, limits, states = [], [], []
+        for standing in self.evaluator.states():
+            head = f'{{"attributes":[{attributes({"budget": standing.budget.name})}],{when}'
+            if standing.value is not None:
+                values.append(f'{head},"asDouble":{double(standing.value)}}}')
+            limits.append(f'{head},"asDouble":{double(standing.budget.max)}}}')
+            states.append(f'{head},"asInt":"{standing.state}"}}')
+        found = [
+            _gauge("otel_perf.budget.value", "", values),
+            _gauge("otel_perf.budget.limit", "", limits),
+            _gauge("otel_perf.budget.state", "{state}", states),
+        ]
+        points = score(self.evaluator).points
+        if points is not None:
+            found.append(_gauge("otel_perf.score", "{score}", [f'{{{when},"asDouble":{double(round(points, 2))}}}']))
+        counted = [
+            f'{{"attributes":[{attributes({"budget": name, "severity": severity})}]'
+            f',"startTimeUnixNano":"{self._since}",{when},"asInt":"{count}"}}'
+            for (name, severity), count in self._counts.items()
+        ]
+        if counted:
+            found.append(metric_text("otel_perf.alerts", "{alert}", "sum", counted))
+        return [text for text in found if text]
+
+    def _of_the_start(self, time: int) -> list[str]:
+        start = startup.current
+        if start is None or not start.over or start.held or clock.now() < self._again or start.root.trace is None:
+            return []
+        self._again = clock.now() + AGAIN
+        when = f'"timeUnixNano":"{time}"'
+        named = [(node[N_PATH].site, node[N_TOTAL]) for node in list(recorder.nodes)]
+        phases = [
+            f'{{"attributes":[{attributes({"phase": site.name})}],{when},"asDouble":{double(seconds)}}}'
+            for site, seconds in named
+            if site.kind == "phase"
+        ]
+        duration = start.end - start.frame[START]
+        whole = _gauge(STARTUP, "s", [f'{{{when},"asDouble":{double(duration)}}}'])
+        return [text for text in (whole, _gauge(PHASE, "s", phases)) if text]
+
+    def close(self) -> None:
+        """End: nothing is judged any more."""
+        self.evaluator.close()
+        self.tick.close()
+
+
+def _gauge(name: str, unit: str, points: list[str]) -> str:
+    if not points:
+        return ""
+    return f'{{"name":{quote(name)},"unit":"{unit}","gauge":{{"dataPoints":[{",".join(points)}]}}}}'
+
+
+def _unit_of(instrument: str) -> str:
+    return INSTRUMENTS[instrument][1] if instrument in INSTRUMENTS else ""
+
+
+def _in_a_profiled_call() -> bool:
+    """Say whether a thread is inside a profiled function: its wrapper is on the stack."""
+    wrappers = sys.modules.get(f"{__package__}.wrappers")
+    file = None if wrappers is None else wrappers.FILE
+    for frame in sys._current_frames().values():  # noqa: SLF001
+        below: Any = frame
+        while below is not None:
+            if below.f_code.co_filename == file:
+                return True
+            below = below.f_back
+    return False
+
+
+def _phase(name: str) -> float | None:
+    """Return how long the phase *name* took, all times together."""
+    found = [
+        node[N_TOTAL]
+        for node in list(recorder.nodes)
+        if node[N_PATH].site.kind == "phase" and node[N_PATH].site.name == name
+    ]
+    return sum(found) if found else None
+
+
+def _function(budget: Budget) -> float | None:
+    """Return the longest duration, or a quantile, of the calls that *budget* selects."""
+    function, kind = budget.selector.get("function"), budget.selector.get("kind")
+    counts, longest = [0] * BUCKETS, 0.0
+    for node in list(recorder.nodes):
+        site = node[N_PATH].site
+        if function not in (None, site.series) or kind not in (None, site.kind):
+            continue
+        counts = [a + b for a, b in zip(counts, snapshot(node)[2], strict=True)]
+        longest = max(longest, node[N_PATH].max)
+    if not any(counts):
+        return None
+    return longest if budget.form != "quantile" else min(longest, _quantile(counts, budget.quantile))
+
+
+def _quantile(counts: list[int], share: float) -> float:
+    """Return the upper bound of the bucket that holds the *share* of all durations."""
+    rank = share * sum(counts)
+    seen = bucket = 0
+    while seen < rank or not counts[bucket]:
+        seen += counts[bucket]
+        if seen >= rank and counts[bucket]:
+            break
+        bucket += 1
+    return float(2.0 ** (bucket + 1 + LOWEST))

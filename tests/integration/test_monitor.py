@@ -1,0 +1,255 @@
+"""Sampling, budgets and alerts of a running program: in the run folder, through the callback, beside what goes wrong."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+
+
+def values(points: list[dict[str, Any]], metric: str, **attributes: object) -> list[float]:
+    """Return the values of one series, oldest first."""
+    return [
+        point["point"]["value"]
+        for point in points
+        if point["metric"] == metric and attributes.items() <= point["attributes"].items()
+    ]
+
+
+def alerts(logs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [record for record in logs if record["name"].startswith("otel_perf.budget.")]
+
+
+def test_budget_that_is_exceeded_is_an_event_in_the_folder_a_callback_and_metrics(
+    run_python, logs_of, metrics_of, spans_of, tmp_path
+):
+    result = run_python(
+        """
+        import time
+        import otel_perf as perf
+        perf.on_alert(lambda alert: print(alert.kind, alert.name, alert.severity, flush=True))
+        perf.budget("tiny", metric="process.memory.usage", max="5MB", for_="1s", severity="info")
+        perf.init(service="alerting")
+        perf.ready()
+        time.sleep(4)
+        """
+    )
+
+    assert (0, "") == (result.returncode, result.stderr)
+    assert result.stdout.startswith("exceeded tiny ")
+    (event,) = alerts(logs_of(tmp_path))
+    root = next(span for span in spans_of(tmp_path) if span["name"] == "startup")
+    assert "otel_perf.budget.exceeded" == event["name"] == event["attributes"]["event.name"]
+    assert (root["trace_id"], root["span_id"]) == (event["trace_id"], event["span_id"])
+    assert 5_000_000 == event["attributes"]["limit"] < event["attributes"]["value"]
+    points = metrics_of(tmp_path)
+    assert 2 == values(points, "otel_perf.budget.state", budget="tiny")[-1]
+    assert 5_000_000 == values(points, "otel_perf.budget.limit", budget="tiny")[-1]
+    assert [1] == sorted(set(values(points, "otel_perf.alerts", budget="tiny")))
+    assert 0 < values(points, "otel_perf.score")[-1] < 100
+
+
+def test_alert_beside_an_open_span_is_an_event_of_it_and_carries_its_ids(run_python, logs_of, spans_of, tmp_path):
+    result = run_python(
+        """
+        import time
+        import otel_perf as perf
+        perf.budget("tiny", metric="process.memory.usage", max="5MB")
+        perf.init(service="alerting")
+        perf.ready()
+        with perf.phase("Sync"):
+            time.sleep(2.5)
+        """
+    )
+
+    assert (0, "") == (result.returncode, result.stderr)
+    (event,) = alerts(logs_of(tmp_path))
+    span = next(span for span in spans_of(tmp_path) if span["name"] == "Sync")
+    assert (span["trace_id"], span["span_id"]) == (event["trace_id"], event["span_id"])
+    assert "Sync" == event["attributes"]["running"]
+    assert ["otel_perf.budget.exceeded"] == [one["name"] for one in span["events"]]
+
+
+def test_callback_that_fails_or_hangs_harms_nothing(run_python, logs_of, metrics_of, tmp_path):
+    result = run_python(
+        """
+        import time
+        import otel_perf as perf
+
+        def fails(alert):
+            raise SystemExit(3)
+
+        def hangs(alert):
+            print("hangs", flush=True)
+            time.sleep(60)
+
+        perf.on_alert(fails)
+        perf.on_alert(hangs)
+        perf.budget("tiny", metric="process.memory.usage", max="5MB")
+        perf.init(service="alerting")
+        perf.ready()
+        time.sleep(4)
+        print("end")
+        """
+    )
+
+    assert (0, "hangs\nend\n") == (result.returncode, result.stdout)
+    assert "otel-perf: on_alert: fails() failed: SystemExit: 3\n" == result.stderr
+    assert len(values(metrics_of(tmp_path), "process.memory.usage")) >= 3, "the samples went on"
+
+
+def test_start_that_takes_too_long_is_an_alert_while_it_still_lasts(run_python, logs_of, tmp_path):
+    (tmp_path / "otel-perf.toml").write_text('[budgets.startup]\nmax = "800ms"\n')
+
+    result = run_python(
+        """
+        import os, time
+        import otel_perf as perf
+        perf.init(service="late")
+        time.sleep(3)
+        os._exit(0)
+        """
+    )
+
+    assert (0, "") == (result.returncode, result.stderr)
+    (event,) = alerts(logs_of(tmp_path))
+    assert ("startup", 0.8) == (event["attributes"]["budget"], event["attributes"]["limit"])
+
+
+def test_budget_on_a_rate_a_percentile_and_a_counter_of_the_application(run_python, logs_of, tmp_path):
+    result = run_python(
+        """
+        import time
+        import otel_perf as perf
+        perf.budget("rate", metric="rate(orders)", max=3)
+        perf.budget("slow", metric="p95(otel_perf.function.duration{function=__main__.work})", max="1ms")
+        perf.budget("queue", metric="queue{kind=web}", max=10)
+        perf.budget("fine", metric="checkout", max="5s")
+        perf.init(service="custom")
+        perf.ready()
+        orders, queue = perf.counter("orders"), perf.gauge("queue")
+
+        @perf.profile
+        def work():
+            time.sleep(0.05)
+
+        end = time.time() + 4
+        while time.time() < end:
+            orders.add(1)
+            queue.set(99, {"kind": "web"})
+            with perf.timer("checkout"):
+                work()
+        """
+    )
+
+    assert (0, "") == (result.returncode, result.stderr)
+    assert {"rate", "slow", "queue"} == {event["attributes"]["budget"] for event in alerts(logs_of(tmp_path))}
+
+
+@linux
+def test_idle_budget_is_judged_only_while_no_tracked_work_runs(run_python, logs_of, tmp_path):
+    """Busy outside of tracked work is not idle, busy inside is the work's."""
+    (tmp_path / "otel-perf.toml").write_text('[budgets.idle]\nmax = "0.1 cores"\nfor = "2s"\n')
+    program = """
+        import time
+        import otel_perf as perf
+        perf.init(service="idle")
+
+        def busy(seconds):
+            end = time.perf_counter() + seconds
+            while time.perf_counter() < end:
+                pass
+
+        {decorator}
+        def work():
+            busy(6)
+
+        @perf.profile
+        def other():
+            pass
+
+        other()
+        perf.ready()
+        work()
+        """
+
+    tracked = run_python(program.format(decorator="@perf.profile"), env={"OTEL_PERF_FOLDER": "tracked"})
+    untracked = run_python(program.format(decorator=""), env={"OTEL_PERF_FOLDER": "untracked"})
+
+    assert (0, "") == (tracked.returncode, tracked.stderr) == (untracked.returncode, untracked.stderr)
+    assert [] == alerts(logs_of(tmp_path / "tracked"))
+    assert ["idle"] == [event["attributes"]["budget"] for event in alerts(logs_of(tmp_path / "untracked"))][:1]
+
+
+@linux
+@pytest.mark.parametrize("sampler", ["proc", "psutil"])
+def test_process_is_sampled_every_second(sampler, run_python, metrics_of, tmp_path):
+    result = run_python(
+        """
+        import time
+        import otel_perf as perf
+        perf.init(service="sampled")
+        perf.ready()
+        end = time.perf_counter() + 5
+        while time.perf_counter() < end:
+            pass
+        """,
+        env={"OTEL_PERF_SAMPLER": sampler},
+    )
+
+    assert (0, "") == (result.returncode, result.stderr)
+    points = metrics_of(tmp_path)
+    cores = values(points, "otel_perf.process.cpu.usage")
+    assert len(cores) >= 3
+    assert 0.0 not in cores
+    assert all(0.5 < one < 1.3 for one in cores[1:]), cores
+    memory = values(points, "process.memory.usage")
+    assert all(5e6 < one < 200e6 for one in memory)
+    assert len(memory) >= 3
+
+
+def test_sampling_can_be_switched_off(run_python, metrics_of, tmp_path):
+    run_python(
+        "import time\nimport otel_perf as perf\nperf.init()\nperf.ready()\ntime.sleep(2)\n",
+        env={"OTEL_PERF_METRICS": "0"},
+    )
+
+    assert not [point for point in metrics_of(tmp_path) if point["metric"].startswith(("process.", "system."))]
+
+
+def test_bad_sampler_is_named_once_with_what_is_taken(run_python):
+    result = run_python("import otel_perf as perf\nperf.init()\n", env={"OTEL_PERF_SAMPLER": "magic"})
+
+    assert "otel-perf: OTEL_PERF_SAMPLER: metric_sampler: write auto, proc or psutil, got 'magic'; taking auto\n" == (
+        result.stderr
+    )
+
+
+@linux
+def test_forked_child_is_sampled_on_its_own(run_python, metrics_of, tmp_path):
+    result = run_python(
+        """
+        import os, time
+        import otel_perf as perf
+        perf.init(service="fork")
+        perf.ready()
+        time.sleep(1.5)
+        child = os.fork()
+        if not child:
+            with perf.profile("work", span_threshold=0):
+                time.sleep(2.5)
+            os._exit(0)
+        os.waitpid(child, 0)
+        """
+    )
+
+    assert (0, "") == (result.returncode, result.stderr)
+    uptimes: dict[str, list[float]] = {}
+    for point in metrics_of(tmp_path):
+        if point["metric"] == "process.uptime":
+            uptimes.setdefault(point["process"], []).append(point["point"]["value"])
+    parent, child = sorted(uptimes.values(), key=lambda found: -found[-1])
+    assert child[0] < 1.5 < parent[-1]

@@ -288,8 +288,10 @@ class Runtime:
                 self._watch_start()  # the process ends before the worker has
             taken = self._explained([writer.with_cost(record) for record in taken])
         writer.records(taken)
-        if self.sender is not None and not writer.root_due:
-            self.sender.ready()
+        if self.sender is not None:
+            writer.cpu_time += self.sender.take_cpu_time()
+            if not writer.root_due:
+                self.sender.ready()
         if taken and self.settings.provider:
             tracing.share(taken, start is not None and not start.over)
 

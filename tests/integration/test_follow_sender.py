@@ -351,3 +351,10 @@ def test_positions_are_json_that_a_person_can_read(run, receiver, tmp_path):
     traces = data["files"]["traces.jsonl"]
     assert (kept.parent / "traces.jsonl").stat().st_size == traces["offset"]
     assert 0 == traces["refused"]
+
+
+def test_what_sending_costs_is_in_what_we_cost(run, receiver, metrics_of, tmp_path):
+    run("perf.ready()\ntime.sleep(2.5)", receiver().http)
+
+    cost = [point["point"]["value"] for point in metrics_of(tmp_path) if point["metric"] == "otel_perf.self.cpu_time"]
+    assert cost[-1] > 0.1, "to load the exporters alone takes more"

@@ -16,6 +16,11 @@ from .files import is_alive, is_marked, mark
 from .follower import HOLD, Follower, send_rest_as_json
 from .pace import Leaving, Pace, PacedImports
 
+try:
+    from time import thread_time
+except ImportError:  # not everywhere
+    from time import process_time as thread_time
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +68,7 @@ class Sender:
         self._leave_at: float | None = None
         self._running = False
         self._halted = False
+        self._used = self._taken = 0.0  # seconds of CPU
         self._alarm = allocate_lock()
         self._alarm.acquire()
         self._ended = allocate_lock()
@@ -103,6 +109,11 @@ class Sender:
             self._ended.release()
         return self.whole
 
+    def take_cpu_time(self) -> float:
+        """Return the seconds of CPU that the thread has used since the last call, up to its last step."""
+        used, self._taken = self._used - self._taken, self._used
+        return max(0.0, used)
+
     def _ring(self) -> None:
         try:
             self._alarm.release()
@@ -133,6 +144,7 @@ class Sender:
                 return
             self.whole = send_rest_as_json([self.path], self.endpoints, self._left(), self.complain)
             return
+        self._used = thread_time()
         self._follow(pace)
 
     def _may_load(self) -> bool:
@@ -168,6 +180,7 @@ class Sender:
             follower.add(path, live=False)
         while not self._leaving():
             wait = follower.step()
+            self._used = thread_time()
             if wait and not self._leaving():
                 self._alarm.acquire(True, wait)
                 pace.start()

@@ -270,6 +270,11 @@ def test_after_ten_minutes_the_machine_is_written_every_tenth_second(
     found = tick.metrics()
 
     assert (90, 9) == tuple(len(points(found, name)) for name in ("process.memory.usage", "system.cpu.load_average.1m"))
+    for _ in range(60):
+        sampler.whole = tick.count % 7 == 0  # it is looked at that seldom
+        clocks.go(1.0)
+        tick.tick()
+    assert 3 <= len(points(tick.metrics(), "system.cpu.load_average.1m")) <= 5
 
 
 def test_readings_that_nobody_takes_are_bounded_and_counted(tick: Tick, clocks: Clocks) -> None:

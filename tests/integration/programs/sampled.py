@@ -23,12 +23,12 @@ own = [0.0]
 def sample() -> None:
     begun = time.thread_time()
     tick = Tick(sampler.choose(name, clock.now() - time.process_time(), lambda *what: said.append(what)), interval)
-    output = os.open(os.devnull, os.O_WRONLY)
     for number in range(count):
         while (left := tick.due - clock.now()) > 0.0:
             time.sleep(left)
         reading = tick.tick()
-        os.write(output, ",".join(tick.metrics()).encode())
+        with open(os.devnull, "wb", buffering=0) as file:
+            file.write(",".join(tick.metrics()).encode())
         if number < count - 1:
             own[0] = time.thread_time() - begun
         values = [[key[0], dict(key[1]), value] for key, value in reading.values.items()]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -186,3 +188,43 @@ def test_killed_by_hand_is_not_out_of_memory(watched):
     assert code in (-9, 137)
     assert "SIGKILL" == event["attributes"]["otel_perf.signal"]
     assert "otel_perf.out_of_memory" not in event["attributes"]
+
+
+@pytest.fixture
+def small_group():
+    """A memory cgroup of 60 MB, where this user may make one: version 1 or 2."""
+    for folder, limit in (
+        ("/sys/fs/cgroup/memory/otel-perf-test", "memory.limit_in_bytes"),
+        ("/sys/fs/cgroup/otel-perf-test", "memory.max"),
+    ):
+        group = Path(folder)
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            if (group / limit).exists():
+                (group / limit).write_text("60000000")
+                yield group
+                return
+        except OSError:
+            continue
+        finally:
+            with contextlib.suppress(OSError):
+                group.rmdir()
+    pytest.skip("only who may make cgroups can run out of memory on purpose")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="cgroups")
+def test_program_that_the_kernel_kills_for_want_of_memory_is_out_of_memory(watched, small_group):
+    code, stderr, event = watched(
+        "import os, time\n"
+        f"open({str(small_group / 'cgroup.procs')!r}, 'w').write(str(os.getpid()))\n"
+        "time.sleep(0.5)\n"
+        "memory = bytearray(300 * 10**6)\n"
+        "for place in range(0, len(memory), 4096): memory[place] = 1\n"
+    )
+
+    assert code in (-9, 137)
+    assert event["attributes"]["otel_perf.out_of_memory"] is True
+    assert "ended by SIGKILL (out of memory)" in stderr

@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --quiet --constraint constraints.txt --build-constraint constraints.txt
+# Most tests wait for processes of theirs; those of one file share what it has set up.
+AT_ONCE := --numprocesses 4 --dist loadfile
 FAST := not stack and not browser and not slow
 
 .DEFAULT_GOAL := help
@@ -35,10 +37,10 @@ demo: .venv/stamp-base ## record the sample application and show its startup rep
 	$(BIN)/otel-perf demo
 
 test: .venv/stamp-dev ## unit and integration tests, a few minutes
-	$(BIN)/python -m pytest -m "$(FAST)"
+	$(BIN)/python -m pytest $(AT_ONCE) -m "$(FAST)"
 
 test-all: .venv/stamp-dev backends ## every test there is; needs Go for the real backends
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(AT_ONCE)
 
 backends: .venv/stamp-base ## build the real backends that some tests need, once per machine (5 minutes, with Go)
 	$(BIN)/python tests/stack/backends/build.py

@@ -436,6 +436,10 @@ class Evaluator:
                     self._remember(alert)
         return alerts
 
+    def watches(self) -> list[Watch]:
+        """Return all that is watched, as it is after the last step: what costs less than states()."""
+        return list(self._watches.values())
+
     def states(self) -> list[Standing]:
         """Return where each budget stands after the last step; what is gone is not there."""
         return [self._standing(watch) for watch in list(self._watches.values())]

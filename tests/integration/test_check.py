@@ -48,11 +48,14 @@ WRONG = {
 
 @pytest.fixture
 def program(run_python):
-    """Return a function that records a program; *strict* is that of its init()."""
+    """Return a function that records a program; *strict* is that of its init().
 
-    def run(body, *, init=OWN, strict=False, **options):
+    It is not sampled: whether that begins before a short program ends depends on the machine.
+    """
+
+    def run(body, *, init=OWN, strict=False, env=None, **options):
         text = f"import time\nimport otel_perf as perf\nSTRICT = {strict}\n{init}\n{body.strip()}\n"
-        return run_python(text, **options)
+        return run_python(text, env={"OTEL_PERF_METRICS": "off", **(env or {})}, **options)
 
     return run
 

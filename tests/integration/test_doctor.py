@@ -575,7 +575,7 @@ def test_certificate_file_that_is_not_there_is_named(doctor, secure, tmp_path):
 def test_every_setting_says_where_it_comes_from(doctor, tmp_path):
     (tmp_path / "otel-perf.toml").write_text('keep_runs = 7\nspan_threshold = "20ms"\n', encoding="utf-8")
 
-    result = doctor(OTEL_SERVICE_NAME="shop", OTEL_PERF_SPAN_THRESHOLD="30ms")
+    result = doctor(OTEL_SERVICE_NAME="shop", OTEL_PERF_SPAN_THRESHOLD="30ms", COLUMNS="160")
 
     rows = {row.split()[0]: " ".join(row.split()[1:]) for row in result.out.partition("\nsettings\n")[2].splitlines()}
     assert "shop OTEL_SERVICE_NAME" == rows["service"]

@@ -170,7 +170,7 @@ def test_the_limit_of_the_folder_is_kept_and_what_is_dropped_is_counted(run_pyth
     assert 0 == result.returncode
     assert 300_000 < traces.stat().st_size <= 700_000
     dropped = [m["point"]["value"] for m in metrics_of(tmp_path) if m["metric"] == "otel_perf.self.dropped"]
-    assert 1000 <= dropped[-1] <= 1010
+    assert 1000 <= dropped[-1] < 1500  # batches of 250; a part of the limit is kept for these numbers
     assert "limit of 700000 bytes is reached" in result.stderr
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from otel_perf import clock
-from otel_perf.metrics.names import CORES, CPU_SHARE, CPU_TIME, MEMORY, UNIQUE, key
+from otel_perf.metrics.names import CORES, CPU_SHARE, CPU_TIME, DISK, MEMORY, UNIQUE, key
 from otel_perf.metrics.sampler import Reading
 from otel_perf.metrics.tick import Tick
 
@@ -275,6 +275,57 @@ def test_after_ten_minutes_the_machine_is_written_every_tenth_second(
         clocks.go(1.0)
         tick.tick()
     assert 3 <= len(points(tick.metrics(), "system.cpu.load_average.1m")) <= 5
+
+
+def test_what_has_not_changed_is_left_out_and_what_changes_then_has_the_point_before(
+    tick: Tick, clocks: Clocks, sampler: FakeSampler
+) -> None:
+    for second in range(1, 8):
+        sampler.values[DISK[1]] = 4096 if second < 6 else 4096 * second
+        clocks.go(1.0)
+        tick.tick()
+    found = points(tick.metrics(), DISK[1][0])
+
+    assert [(1, 4096), (5, 4096), (6, 6 * 4096), (7, 7 * 4096)] == [
+        ((int(point["timeUnixNano"]) - NOW) // 10**9, int(point["asInt"])) for point in found
+    ]
+
+
+def test_what_never_changes_is_written_each_minute(tick: Tick, clocks: Clocks, sampler: FakeSampler) -> None:
+    received = key("system.network.io", (("device", "eth0"), ("direction", "receive")))
+    sampler.values |= {DISK[1]: 4096, received: 7}
+    for _ in range(130):
+        clocks.go(1.0)
+        tick.tick()
+        if tick.count == 60:
+            tick.metrics()
+    found = tick.metrics()
+
+    assert [2, 2, 70] == [len(points(found, name)) for name in (DISK[1][0], received[0], MEMORY[0])]
+
+
+def test_the_machine_is_looked_at_seldom_unless_a_budget_judges_it(
+    tick: Tick, clocks: Clocks, sampler: FakeSampler
+) -> None:
+    load = key("system.cpu.load_average.1m")
+    sampler.values[load] = 1.0
+    every, written = [], []
+    for names in ({MEMORY[0]}, {MEMORY[0], load[0]}):
+        tick.watch(frozenset(names))
+        every.append(sampler.machine_every)  # type: ignore[attr-defined]
+        for _ in range(20):
+            clocks.go(1.0)
+            tick.tick()
+        written.append(len(points(tick.metrics(), load[0])))
+
+    assert ([10, 1], [2, 20]) == (every, written)
+
+
+def test_an_early_tick_takes_nothing_from_the_grid(tick: Tick, clocks: Clocks) -> None:
+    """The first reading of a process is taken at once."""
+    tick.tick()
+
+    assert clocks.now + 1.0 == tick.due
 
 
 def test_readings_that_nobody_takes_are_bounded_and_counted(tick: Tick, clocks: Clocks) -> None:

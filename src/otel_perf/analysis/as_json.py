@@ -11,21 +11,32 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from otel_perf.alerts import STATES
+from otel_perf.budgets import VALUE
+from otel_perf.score import Score
+
 from .advice import explain
 from .ending import ending_of
 from .functions import cost_of, functions_of, hot_paths
 from .model import number_of, text_of
+from .sampled import course_of, rows_of
+from .standing import RunScore, definitions_of, end_of, score_of_run, unit_of
 from .startup import build_start, gaps, imports_of, length, verdict_of, walk
 from .validation import findings
 
 if TYPE_CHECKING:
     from typing import Any
 
+    from otel_perf.budgets import Budget
+
     from .advice import Explanation
     from .model import Node, Process
+    from .record import Episode
+    from .sampled import Row
     from .startup import Start
 
 SCHEMA = "otel-perf/report/1"
+PARTS = 30  # of the time, for the course of a metric
 INFERRED = ("listen", "idle", "main")  # rules that nobody asked for
 
 
@@ -79,6 +90,11 @@ def report_object(process: Process) -> dict[str, Any]:
                 for node in process.after.imports
             ],
         },
+        "score": _score(process),
+        "budgets": [_budget(process, one) for one in definitions_of(process).values()],
+        "alerts": [_alert(process, one) for one in process.record.alerts],
+        "alerts_before": process.record.left_out,
+        "metrics": [_metric(process, row) for row in rows_of(process)],
         "cost": {
             "init_seconds": cost.init,
             "cpu_seconds": cost.cpu,
@@ -233,6 +249,80 @@ def _ended(process: Process) -> dict[str, Any] | None:
         "file": ending.file or None,
         "line": ending.line or None,
         "last_record_seconds": ending.after,
+    }
+
+
+def _score(process: Process) -> dict[str, Any]:
+    found = score_of_run(process) or RunScore(Score(None, [], 0, 0), None, explained=True)
+    score = found.score
+    return {
+        "points": score.points,
+        "lowest_points": found.lowest,
+        "judged": score.judged,
+        "unknown": score.unknown,
+        "reasons": [
+            {"budget": one.budget, "points": one.points if found.explained else None, "text": one.text}
+            for one in score.reasons
+        ],
+    }
+
+
+def _budget(process: Process, budget: Budget) -> dict[str, Any]:
+    kept = process.record.budgets[budget.name]
+    state = "gone" if process.record.is_gone(budget.name) else STATES.get(-1 if kept.state is None else kept.state)
+    return {
+        "name": kept.name,
+        "metric": None if budget.instrument == VALUE else budget.metric,
+        "unit": unit_of(budget, kept) or None,
+        "state": state or "unknown",
+        "value": kept.now,
+        "limit": kept.limit,
+        "was_exceeded": kept.exceeded,
+    }
+
+
+def _alert(process: Process, alert: Episode) -> dict[str, Any]:
+    return {
+        "budget": alert.budget,
+        "metric": alert.metric or None,
+        "unit": alert.unit or None,
+        "severity": alert.severity,
+        "escalated": alert.escalated,
+        "since": _moment(alert.since),
+        "seconds": process.record.lasted(alert),
+        "ended": None if alert.ended is None else _moment(alert.ended),
+        "end": end_of(process, alert),
+        "value": alert.value,
+        "peak": process.record.peak(alert),
+        "limit": alert.limit,
+        "running": alert.running or None,
+        "trace_id": alert.trace_id or None,
+        "span_id": alert.span_id or None,
+        "text": alert.text or None,
+    }
+
+
+def _metric(process: Process, row: Row) -> dict[str, Any]:
+    series, trend = row.series, row.trend
+    return {
+        "name": series.name,
+        "unit": series.unit or None,
+        "samples": series.count,
+        "since": _moment(series.first),
+        "seconds": series.seconds,
+        "min": series.low,
+        "avg": series.average,
+        "max": series.high,
+        "last": series.last,
+        "course": course_of(series, process, PARTS),
+        "limits": [{"budget": one.name, "limit": one.max} for one in row.limits],
+        "slope_per_second": None if trend is None else trend.slope,
+        "least_slope_per_second": None if trend is None else trend.low,
+        "most_slope_per_second": None if trend is None else trend.high,
+        "reaches": [
+            {"budget": budget.name, "limit": budget.max, "in_seconds": when, "plus_minus_seconds": error}
+            for budget, when, error in row.heads_for()
+        ],
     }
 
 

@@ -9,11 +9,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from otel_perf.amounts import three
+
 from .advice import explain
 from .ending import ending_of, ending_text
 from .functions import cost_of, functions_of
 from .model import text_of
 from .report import verdict_text
+from .sampled import course_of, limits_text, rows_of, span_text, sparkline
+from .standing import alert_cells, score_of_run, states_text, summary, title
 from .startup import build_start, imports_of, length, merged, verdict_of
 from .text import Style, bytes_of, clean, count, plural, share
 from .validation import findings
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from .model import Process
     from .startup import Start
 
+CELLS = 20  # of a small chart
 MOST = 20  # rows of a folded table
 LONGEST_NAME = 120  # characters
 _SIGNS = {"within": "✅", "exceeded": "❌", "unknown": "❔"}
@@ -40,6 +45,7 @@ def report_markdown(process: Process) -> str:
         explanation = explain(process, start)
         lines += [*_phases(start), *_why(explanation)]
     lines += _findings([(one.severity, one.message) for one in found])
+    lines += [*_alerts(process), *_metrics(process)]
     if start is not None:
         lines += _imports(start)
     lines += [*_functions(process), *_after(process), *_foot(process)]
@@ -81,6 +87,7 @@ def _head(process: Process, start: Start | None) -> list[str]:
     ending = ending_of(process)
     if ending is not None:
         notes.append(ending_text(ending, _STYLE))
+    notes += filter(None, [summary(process)])
     return [*lines, "", escape("; ".join(notes))] if notes else lines
 
 
@@ -120,6 +127,41 @@ def _findings(found: Sequence[tuple[str, str]]) -> list[str]:
     if not found:
         return []
     return ["**Findings**", "", *(f"- **{severity}**: {escape(message)}" for severity, message in found), ""]
+
+
+def _alerts(process: Process) -> list[str]:
+    """Return what costs points and the newest alerts; folded if all is resolved and nothing costs any."""
+    found, alerts = score_of_run(process), process.record.alerts
+    if found is None and not alerts:
+        return []
+    reasons = [] if found is None else found.score.reasons
+    explained = found is not None and found.explained
+    costs = [f"−{three(one.points)} " if explained else "" for one in reasons]
+    body = [f"- {cost}{code(one.budget)} {escape(one.text)}" for cost, one in zip(costs, reasons, strict=True)]
+    body += [f"- {escape(states_text(process))}", ""] if states_text(process) else [""]
+    if alerts:
+        rows = []
+        for alert in alerts[-MOST:]:
+            name, *cells = alert_cells(process, alert)
+            rows.append([code(name), *map(escape, cells)])
+        body += [*table(("alert", "severity", "since", "lasted", "peak", "limit", "end"), rows, left=(0, 1, 6)), ""]
+        body += _rest(process.record.left_out + len(alerts) - len(rows))
+    if reasons or any(one.ended is None for one in alerts):
+        return [f"**{escape(title(process))}**", "", *body, ""]
+    return _folded(escape(title(process)), body)
+
+
+def _metrics(process: Process) -> list[str]:
+    rows = []
+    for row in rows_of(process):
+        numbers = [row.shown(value) for value in (row.series.low, row.series.average, row.series.high, row.series.last)]
+        chart = sparkline(course_of(row.series, process, min(CELLS, row.series.count)), plain=False)
+        rows.append([row.label.strip(), *numbers, f"<code>{chart}</code>", escape(limits_text(row))])
+    if not rows:
+        return []
+    growth = [f"- {row.label} {escape(row.growth())}" for row in rows_of(process) if row.growth()]
+    body = [*table(("metric", "min", "avg", "max", "last", "", "limit"), rows, left=(0, 5, 6)), "", *growth]
+    return _folded(f"Metrics: {span_text(process)}", body)
 
 
 def _imports(start: Start) -> list[str]:

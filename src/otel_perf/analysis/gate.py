@@ -2,25 +2,28 @@
 
 Reading order: Judged, judge_budgets(), then one function for each kind of metric. Of several series that a budget
 means, each is judged by itself and the worst decides. ``otel_perf.startup.*`` is taken from the spans of the start.
-Which seconds were idle only the process knew: an idle budget is judged on what it judged itself.
+Which seconds were idle only the process knew: an idle budget is judged on what it judged itself, and so are budgets
+that only the program knew. One that the process saw exceeded, by the same limit, is exceeded whatever its metric says.
 """
 
 from __future__ import annotations
 
 import os
+from array import array
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from otel_perf.amounts import amount
-from otel_perf.budgets import CPU, PHASE, STARTUP, VALUE
+from otel_perf.budgets import CPU, DEFAULTS, PHASE, STARTUP, VALUE
 from otel_perf.export.decode import read_points
 from otel_perf.export.json_values import Skipped
 from otel_perf.export.runs import METRICS
 
 from .functions import DURATION, functions_of, histogram_percentile, percentile
 from .model import number_of, text_of
+from .standing import definitions_of, unit_of
 from .startup import build_start, length, merged, verdict_of, walk
 from .text import bytes_of, duration, plural
 
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
     from .functions import FunctionRow
     from .model import Process
+    from .record import Kept
     from .startup import Start
 
     Values = list[tuple[int, float]]  # nanoseconds since 1970, and the value then
@@ -85,19 +89,73 @@ def judge_budgets(budgets: Iterable[Budget], process: Process) -> list[Judged]:
     Raises: ConfigError: a budget does not fit its metric.
     """
     budgets = list(budgets)
+    known = {budget.name for budget in budgets}
+    own = [(kept, budget) for kept, budget in _own(process) if kept.name not in known]
     start = build_start(process)
     metrics = _Metrics(process, {VALUE if budget.idle else budget.instrument for budget in budgets})
     found = []
     for budget in budgets:
-        if budget.instrument == STARTUP:
+        kept = process.record.budgets.get(budget.name)
+        other = None if kept is None or budget.source else _redefined(budget, kept, process, start)
+        if kept is not None and other is not None:
+            judged = _by_process(other, kept, process)
+        elif budget.instrument == STARTUP:
             judged = _startup(budget, process, start)
         elif budget.instrument == PHASE:
             judged = _phases(budget, start)
         else:
             judged = metrics.idle(budget) if budget.idle else metrics.judge(budget)
+        if kept is not None and other is None:
+            judged = _or_exceeded(judged, kept, process)
         if judged.recorded or budget.source or budget.name == "startup":
             found.append(judged)
-    return found
+    return [*found, *(_by_process(budget, kept, process) for kept, budget in own if kept.name not in DEFAULTS)]
+
+
+# --- what the process said of its budgets ---------------------------------------------------------------------------
+
+
+def _own(process: Process) -> list[tuple[Kept, Budget]]:
+    """Return what the process recorded of its budgets, with what each is as far as that is known."""
+    return [(process.record.budgets[name], budget) for name, budget in definitions_of(process).items()]
+
+
+def _redefined(default: Budget, kept: Kept, process: Process, start: Start | None) -> Budget | None:
+    """Return what the program made of a default, None if it left that as it is."""
+    budget = definitions_of(process).get(kept.name)
+    limit = start.limit if start is not None and default.instrument == STARTUP else default.max
+    return None if budget is None or (budget.metric == default.metric and kept.limit == limit) else budget
+
+
+def _by_process(budget: Budget, kept: Kept, process: Process) -> Judged:
+    """Judge a budget of which only the program knew on what the process itself judged."""
+    unit = unit_of(budget, kept)
+    if kept.exceeded:
+        return _or_exceeded(Judged(budget, "ok", budget.max, kept.worst, unit, ""), kept, process)
+    if kept.worst is None:
+        return _unknown(budget, "this process judged no second of it", unit)
+    if kept.worst > budget.max:
+        reason = f"{_distance(kept.worst, budget.max, unit)}, for less long than it says"
+        return Judged(budget, "ok", budget.max, kept.worst, unit, reason)
+    return Judged(budget, "ok", budget.max, kept.now, unit, "never exceeded; the value is the last")
+
+
+def _or_exceeded(judged: Judged, kept: Kept, process: Process) -> Judged:
+    """Return *judged*, or that the process saw the same limit exceeded."""
+    if not kept.exceeded or judged.state == "exceeded" or kept.limit != judged.max:
+        return judged
+    alerts = [alert for alert in process.record.alerts if alert.budget == kept.name]
+    peaks = [peak for alert in alerts if (peak := process.record.peak(alert)) is not None]
+    value = max([*peaks, *([] if kept.worst is None else [kept.worst])], default=judged.value)
+    reason = "" if value is None or value <= judged.max else f"{_distance(value, judged.max, judged.unit)}; "
+    if alerts:
+        lasted = duration(max(map(process.record.lasted, alerts)))
+        reason += (
+            f"{plural(len(alerts), 'alert')}, the longest of {lasted}" if len(alerts) > 1 else f"an alert of {lasted}"
+        )
+    else:
+        reason += "the process said so"
+    return Judged(judged.budget, "exceeded", judged.max, value, judged.unit, reason)
 
 
 def _unknown(budget: Budget, reason: str, unit: str = "", recorded: bool = True) -> Judged:
@@ -188,24 +246,56 @@ def _no_series(budget: Budget, there: Iterable[Mapping[str, object]]) -> str:
     )
 
 
+class Numbers:
+    """The points of one series, in 16 bytes each: a run may be of many days.
+
+    Attributes:
+        last: the newest.
+        start: when the series began, in nanoseconds since 1970.
+    """
+
+    __slots__ = ("_times", "_values", "last", "start")
+
+    def __init__(self, first: Point) -> None:
+        self.last = first
+        self.start = first.start or first.time
+        self._times = array("Q")
+        self._values = array("d")
+
+    def add(self, point: Point) -> None:
+        """Take a point; one without a value, or NaN, is no data."""
+        self.last = point
+        self.start = min(self.start, point.start or point.time)
+        if point.value is not None and point.value == point.value:
+            self._times.append(point.time)
+            self._values.append(float(point.value))
+
+    def values(self) -> Values:
+        """Return the values in the order of time."""
+        return sorted(zip(self._times, self._values, strict=True))
+
+
 class _Metrics:
     """The metrics of a process that budgets mean."""
 
     def __init__(self, process: Process, instruments: set[str]) -> None:
         self.process = process
-        self.series: dict[str, dict[str, list[Point]]] = {}
+        self.series: dict[str, dict[str, Numbers]] = {}
         self.rows: dict[float, list[FunctionRow]] = {}  # by quantile
         path = os.path.join(process.path, METRICS)
         wanted = {name for name in instruments if name in process.points}
         for point in read_points(path, Skipped()) if wanted else ():  # load_process() has said what is damaged
             if point.metric in wanted:
                 key = repr(sorted(point.attributes.items(), key=lambda item: item[0]))
-                self.series.setdefault(point.metric, {}).setdefault(key, []).append(point)
+                series = self.series.setdefault(point.metric, {})
+                if key not in series:
+                    series[key] = Numbers(point)
+                series[key].add(point)
 
     def judge(self, budget: Budget) -> Judged:
         """Judge one budget on a recorded metric."""
         series = list(self.series.get(budget.instrument, {}).values())
-        chosen = [points for points in series if _fits(budget, points[-1].attributes)]
+        chosen = [numbers for numbers in series if _fits(budget, numbers.last.attributes)]
         if not chosen:
             spans = self._spans_only(budget)
             if spans is not None:
@@ -213,17 +303,17 @@ class _Metrics:
             if not series:
                 return _unknown(budget, f"this process recorded no metric {budget.instrument}", recorded=False)
             return _unknown(
-                budget, _no_series(budget, [points[-1].attributes for points in series]), series[0][-1].unit
+                budget, _no_series(budget, [numbers.last.attributes for numbers in series]), series[0].last.unit
             )
-        last = chosen[0][-1]
+        last = chosen[0].last
         _check(budget, last)
         if last.type == HISTOGRAM:
-            found = [self._of_histogram(budget, points[-1]) for points in chosen]
+            found = [self._of_histogram(budget, numbers.last) for numbers in chosen]
         else:
-            found = [_of_values(budget, _values(budget, points), last.unit) for points in chosen]
+            found = [_of_values(budget, _values(budget, numbers), last.unit) for numbers in chosen]
         worst = max(found, key=lambda one: (one.state == "exceeded", one.value is not None, one.value or 0.0))
         if len(chosen) > 1 and worst.value is not None:
-            point = chosen[found.index(worst)][-1]
+            point = chosen[found.index(worst)].last
             name = text_of(point.attributes, "function") or ", ".join(
                 f"{k}={_text(v)}" for k, v in point.attributes.items()
             )
@@ -240,11 +330,10 @@ class _Metrics:
     def idle(self, budget: Budget) -> Judged:
         """Judge a budget of idle seconds on the values that the process itself compared with it."""
         series = self.series.get(VALUE, {}).values()
-        chosen = [points for points in series if text_of(points[-1].attributes, "budget") == budget.name]
+        chosen = [numbers for numbers in series if text_of(numbers.last.attributes, "budget") == budget.name]
         if not chosen:
             return _unknown(budget, "this process judged no second in which no tracked work ran", recorded=False)
-        values = _numbers(chosen[0])
-        return _over_time(budget, values, "{cpu}" if budget.instrument == CPU else budget.unit, GAP)
+        return _over_time(budget, chosen[0].values(), "{cpu}" if budget.instrument == CPU else budget.unit, GAP)
 
     def _of_histogram(self, budget: Budget, point: Point) -> Judged:
         """Judge the largest value of a histogram, or a percentile: exact where every call is a span."""
@@ -305,25 +394,19 @@ def _check(budget: Budget, point: Point) -> None:
         raise budget.wrong(f"a counter such as {name} has no percentile; write {name} or rate({name})")
 
 
-def _values(budget: Budget, points: list[Point]) -> Values:
+def _values(budget: Budget, numbers: Numbers) -> Values:
     """Return what *budget* compares with its limit, in the order of time."""
-    values = _numbers(points)
+    values = numbers.values()
     if budget.form != "rate":
         return values
     rates: Values = []
-    before, level = min((point.start or point.time for point in points), default=0), 0.0
+    before, level = numbers.start, 0.0
     for time, value in values:
         seconds = (time - before) / 1e9
         if seconds >= SHORTEST:
             rates.append((time, (value - level if value >= level else value) / seconds))
             before, level = time, value
     return rates
-
-
-def _numbers(points: list[Point]) -> Values:
-    """Return the values of *points* in the order of time."""
-    values = [(point.time, float(point.value)) for point in points if point.value is not None]
-    return sorted((time, value) for time, value in values if value == value)  # NaN is no data
 
 
 def _of_values(budget: Budget, values: Values, unit: str) -> Judged:

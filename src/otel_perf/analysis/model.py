@@ -1,8 +1,8 @@
 """What one process recorded, in the form that reports need.
 
 The spans of the start are kept, each as a slim Node; of everything after it only what the report shows: how
-long each function's spans took, how many there were, which were slowest. A run of a million spans so stays
-within memory.
+long each function's spans took, how many there were, which were slowest; of what was sampled a few hundred points. A
+run of a million spans, or of many days, so stays within memory.
 
 Reading order: Node, Process, load_process(); summarize() finds the start's root alone, for lists of runs.
 """
@@ -20,9 +20,12 @@ from otel_perf.export.decode import read_logs, read_points, read_spans
 from otel_perf.export.json_values import Skipped
 from otel_perf.export.runs import LOGS, METRICS, TRACES
 
+from .record import Record
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from otel_perf.budgets import Budget
     from otel_perf.export.decode import Point, Span
 
 # What otel_perf.kind may be; a span of somebody else has none and is a "span".
@@ -137,6 +140,8 @@ class Process:
         nodes: spans of the start, the root among them, in the order in which they ended.
         durations: by span name, ``code.function.name`` and kind: seconds of each call that is a whole span.
         points: the last point of every series, by instrument.
+        record: what it sampled and judged once a second, and its alerts.
+        budgets: definitions that whoever reads this knows of; what the process said of its budgets goes before.
         ended: attributes of the events that say how the process ended, the later ones on top; empty if there are none.
         usable: seconds from its creation to the first useful moment, None if nobody said.
         others: names of the run's other processes.
@@ -153,6 +158,8 @@ class Process:
     after: After = field(default_factory=After)
     durations: dict[tuple[str, str, str], array[float]] = field(default_factory=dict)
     points: dict[str, list[Point]] = field(default_factory=dict)
+    record: Record = field(default_factory=Record)
+    budgets: list[Budget] = field(default_factory=list)
     ended: dict[str, Any] = field(default_factory=dict)
     usable: float | None = None
     others: list[str] = field(default_factory=list)
@@ -257,7 +264,9 @@ def load_process(path: str, others: Iterable[str] = ()) -> Process:
     latest: dict[tuple[str, str], Point] = {}
     for point in _reading(process.skipped, os.path.join(path, METRICS), read_points):
         latest[point.metric, repr(sorted(point.attributes.items(), key=lambda item: item[0]))] = point
+        process.record.point(point)
         process.resource = process.resource or point.resource
+    process.record.close()
     for point in latest.values():
         process.points.setdefault(point.metric, []).append(point)
     process.usable = number_of(process.root_attributes, USABLE)
@@ -265,6 +274,8 @@ def load_process(path: str, others: Iterable[str] = ()) -> Process:
         process.ended = {END: process.root_attributes[END]}
     for log in _reading(process.skipped, os.path.join(path, LOGS), read_logs):
         process.resource = process.resource or log.resource
+        if process.record.event(log):
+            continue
         if log.event == ENDED:
             first = text_of(process.ended, END)
             process.ended |= log.attributes

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from otel_perf.export.runs import is_process, processes_in
 
+from . import sampled, standing
 from .advice import explain
 from .ending import ending_of, ending_text
 from .functions import DURATION, bucket_factor, cost_of, functions_of, hot_paths
@@ -76,6 +77,8 @@ def report_text(
     if start is not None and explanation is not None:
         lines += _bottlenecks(explanation, style)
         lines += ["", *tree_lines(start, style, everything, explanation.steps), *_imports(start, style, everything)]
+    lines += _alerts(process, style)
+    lines += _metrics(process, style)
     lines += _functions(process, style, everything)
     lines += _hot_paths(process, style)
     lines += _after(process, start, style)
@@ -135,7 +138,8 @@ def _head(process: Process, start: Start | None, explanation: Explanation | None
     ending = ending_of(process)
     if ending is not None:
         notes.append(ending_text(ending, style))
-    lines += [line for note in notes for line in style.wrap(note)]
+    notes.append(style.plain(standing.summary(process)))
+    lines += [line for note in notes if note for line in style.wrap(note)]
     if process.others:
         number = len(process.others)
         names = ", ".join(map(style.clean, process.others[:12])) + (f", {style.more}" if number > 12 else "")
@@ -274,6 +278,19 @@ def _rest(number: int, style: Style, what: str = "") -> list[str]:
     if number <= 0:
         return []
     return [style.paint(cut(f"  {number} {what}more (--all shows them)", style.width, style.more), "dim")]
+
+
+# --- once a second ------------------------------------------------------------------------------------------
+
+
+def _alerts(process: Process, style: Style) -> list[str]:
+    lines = standing.alert_lines(process, style)
+    return [*_section(style.plain(standing.title(process)), style), *lines] if lines else []
+
+
+def _metrics(process: Process, style: Style) -> list[str]:
+    lines = sampled.metric_lines(process, style)
+    return [*_section(style.plain(f"Metrics: {sampled.span_text(process)}"), style), *lines] if lines else []
 
 
 # --- functions ----------------------------------------------------------------------------------------------

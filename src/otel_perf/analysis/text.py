@@ -14,6 +14,11 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from otel_perf.amounts import bytes_of as bytes_of
+from otel_perf.amounts import count as count
+from otel_perf.amounts import duration as duration
+from otel_perf.amounts import plural as plural
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TextIO
@@ -22,6 +27,7 @@ NARROWEST = 40
 PLAIN_WIDTH = 100  # where there is no window
 LONGEST = 1_000  # characters of one name that are looked at
 _COLORS = {"accent": "36", "good": "1", "warning": "33", "critical": "31", "head": "1", "dim": "2"}
+_PLAIN = str.maketrans({"µ": "u", "–": "-", "−": "-", "±": "+-", "…": "..."})
 _VT_ON_WINDOWS = ("WT_SESSION", "ANSICON", "ConEmuANSI", "TERM_PROGRAM", "TERM")
 
 
@@ -54,6 +60,10 @@ class Style:
         text = clean(text)
         return text.encode("ascii", "backslashreplace").decode() if self.ascii else text
 
+    def plain(self, text: str) -> str:
+        """Return a sentence of ours, as clean() but with signs that mean the same where there is only ASCII."""
+        return self.clean(text.translate(_PLAIN) if self.ascii else text)
+
     def wrap(self, text: str, indent: int = 2) -> list[str]:
         """Return *text* in lines that fit, all but the first indented."""
         return wrap(text, self.width, indent, self.more)
@@ -83,7 +93,7 @@ def style_for(stream: TextIO, width: int | None = None, environ: Mapping[str, st
         color = False
     else:
         color = sys.platform != "win32" or any(environ.get(name) for name in _VT_ON_WINDOWS)
-    plain = environ.get("TERM") == "dumb" or not _can_show(stream, "█▌▐▏…–µ")
+    plain = environ.get("TERM") == "dumb" or not _can_show(stream, "█▌▐▏▁…–−±µ")
     return Style(max(width or _window(stream, environ), NARROWEST), color, plain)
 
 
@@ -108,45 +118,6 @@ def _window(stream: TextIO, environ: Mapping[str, str]) -> int:
 # --- numbers ------------------------------------------------------------------------------------------------
 
 
-def three(value: float) -> str:
-    """Return *value* (0 or more, below 1000) with at most three significant digits and no needless zero."""
-    digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
-    text = f"{value:.{digits}f}"
-    return text.rstrip("0").rstrip(".") if digits else text
-
-
-def _scaled(value: float, units: tuple[str, ...], step: float = 1000.0) -> str:
-    """Return *value* in the largest of *units* (each *step* times the one before) that leaves 1 of it."""
-    for unit in units[:-1]:
-        if value < step * 0.9995:  # what rounds to 1000 is 1 of the next
-            return f"{three(value)} {unit}"
-        value /= step
-    return f"{three(value)} {units[-1]}"
-
-
-def duration(seconds: float) -> str:
-    """Return *seconds* as ``412 ms``, ``1.93 s``, ``2 min 4 s`` or ``3 h 5 min``."""
-    if seconds < 0:
-        return "-" + duration(-seconds)
-    if seconds < 59.95:
-        return "0 ms" if seconds < 0.5e-9 else _scaled(seconds * 1e9, ("ns", "µs", "ms", "s"))
-    whole = round(seconds)
-    first, second, size = ("min", "s", 60) if whole < 3600 else ("h", "min", 3600)
-    many, rest = divmod(whole, size)
-    rest = rest if size == 60 else rest // 60
-    return f"{many} {first} {rest} {second}" if rest else f"{many} {first}"
-
-
-def count(number: float) -> str:
-    """Return a number of things: exact below 1000, else ``12.3 k``."""
-    return str(int(number)) if number < 1000 else _scaled(number, ("", "k", "M", "G"))
-
-
-def bytes_of(number: float) -> str:
-    """Return bytes as ``2.3 MB`` (10**6)."""
-    return ("-" if number < 0 else "") + _scaled(abs(number), ("B", "kB", "MB", "GB", "TB"))
-
-
 def share(part: float, whole: float) -> str:
     """Return *part* of *whole* in percent."""
     if not whole > 0:
@@ -155,11 +126,6 @@ def share(part: float, whole: float) -> str:
     if not 0 < percent < 99.95:
         return f"{percent:.0f} %"
     return "<0.1 %" if percent < 0.05 else f"{percent:.1f} %"
-
-
-def plural(number: int, noun: str) -> str:
-    """Return ``1 run``, ``2 runs``."""
-    return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
 
 
 # --- text ---------------------------------------------------------------------------------------------------

@@ -31,7 +31,9 @@ FORMAT = 1  # of --json
 
 DESCRIPTION = """\
 Judge a recorded run by its budgets and by the phases of its start, as a gate: the exit status says whether all holds.
-Budgets stand in otel-perf.toml, or in pyproject.toml below [tool.otel-perf]; without any, a start may take 2 s."""
+Budgets stand in otel-perf.toml, or in pyproject.toml below [tool.otel-perf], and in the program itself: of those that
+the file does not have, what the process judged decides. Without any, a start may take 2 s, memory 150 MB, a program
+that does nothing 0.02 cores."""
 
 EXAMPLES = """\
 examples:
@@ -60,7 +62,8 @@ examples:
     max = 0
 
 A budget is ok, exceeded or unknown; unknown (nobody said when the start was over, or the run has no such metric) does
-not fail. Of a run with several processes each is judged, and the worst decides.
+not fail. One of which the program raised an alert is exceeded, even if that was resolved. Of a run with several
+processes each is judged, and the worst decides.
 
 exit status: 0 all holds, 1 a budget is exceeded, the start died or a finding is an error, 2 there is no such run, or a
 budget cannot be read"""
@@ -196,7 +199,7 @@ def _process(result: Result, style: Style, *, name: bool) -> list[str]:
         [judged.budget.name, judged.shown(judged.value), f"limit {judged.shown(judged.max)}", judged.reason]
         for judged in result.budgets
     ]
-    rows = [[_clean(cell, style) for cell in row] for row in rows]
+    rows = [[style.plain(cell) for cell in row] for row in rows]
     widths = [max(map(cells, column)) for column in zip(*rows, strict=True)]
     for judged, (called, value, limit, reason) in zip(result.budgets, rows, strict=True):
         state = style.paint(pad(judged.state, 8), _COLOR[judged.state])
@@ -204,12 +207,8 @@ def _process(result: Result, style: Style, *, name: bool) -> list[str]:
         lines.append("  ".join(["", state, *columns, reason]))
     for finding in result.findings:
         state = style.paint(pad(finding.severity, 8), _COLOR[finding.severity])
-        lines.append(f"  {state}  {_clean(finding.message, style)}")
+        lines.append(f"  {state}  {style.plain(finding.message)}")
     return lines
-
-
-def _clean(text: str, style: Style) -> str:
-    return style.clean(text.replace("–", "-").replace("µ", "u") if style.ascii else text)
 
 
 def _write(text: str) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from otel_perf.analysis.listing import list_text
 from otel_perf.analysis.model import load_process
 from otel_perf.analysis.report import default_process, report_text
 from otel_perf.analysis.text import NARROWEST, plural, style_for
-from otel_perf.errors import UserError
+from otel_perf.budgets import load
+from otel_perf.errors import ConfigError, UserError
 from otel_perf.export.runs import find_run, find_runs, pick_process, runs_folder
 
 if TYPE_CHECKING:
@@ -20,8 +22,9 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Show what a recorded run says: whether the start was within its budget, what its end waited for and which lines to
-change, where its time went (phases, imports, functions, OpenTelemetry spans), the functions that took longest, how
-the process ended, and what otel-perf itself cost."""
+change, where its time went (phases, imports, functions, OpenTelemetry spans), the score and the alerts of its budgets,
+CPU, memory, threads and open files over the run and where they head, the functions that took longest, how the process
+ended, and what otel-perf itself cost."""
 
 EXAMPLES = """\
 examples:
@@ -114,7 +117,10 @@ def _chosen(options: argparse.Namespace, folder: str) -> Process:
         process = pick_process(run, options.process)
     elif process is None:
         process = default_process(run.path, run.processes)
-    return load_process(os.path.join(run.path, process), [name for name in run.processes if name != process])
+    found = load_process(os.path.join(run.path, process), [name for name in run.processes if name != process])
+    with suppress(ConfigError):  # a program that ran somewhere else is no reason to judge this folder's configuration
+        found.budgets = load()
+    return found
 
 
 def skipped_lines(process: Process) -> list[str]:

@@ -15,6 +15,7 @@ from .json_values import (
     UINT32,
     UINT64,
     Skipped,
+    any_value,
     attributes,
     double,
     hex_id,
@@ -160,14 +161,20 @@ class Log:
         event: the event's name: OTLP's field, else the attribute ``event.name``; empty of a plain log line.
         time: nanoseconds since 1970.
         severity: OTLP's SeverityNumber: 9 is INFO, 13 WARN, 17 ERROR.
+        body: what it says, as a string or any other value; None where there is none.
+        trace_id: of the span it belongs to, and
+        span_id: too; empty where there is none.
     """
 
-    __slots__ = ("attributes", "event", "resource", "scope", "severity", "time")
+    __slots__ = ("attributes", "body", "event", "resource", "scope", "severity", "span_id", "time", "trace_id")
 
     event: str
     time: int
     severity: int
     attributes: Attributes
+    body: Any
+    trace_id: str
+    span_id: str
     resource: Attributes
     scope: Scope
 
@@ -404,6 +411,8 @@ def logs_of(data: dict[str, Any], skipped: Skipped) -> Iterator[Log]:
                 log.time = json_number(raw, "timeUnixNano", UINT64, skipped)
                 log.severity = json_number(raw, "severityNumber", UINT32, skipped)
                 log.attributes = attributes(raw.get("attributes"), skipped)
+                log.body = any_value(raw.get("body"), skipped)
+                log.trace_id, log.span_id = hex_id(raw.get("traceId"), 32), hex_id(raw.get("spanId"), 16)
                 named = log.attributes.get("event.name")
                 log.event = json_text(raw, "eventName", skipped) or (named if isinstance(named, str) else "")
                 yield log

@@ -16,6 +16,8 @@ DEFAULT = ".otel-perf"
 RUN = "OTEL_PERF_RUN"  # path of the run's folder, for the processes that belong to one run
 FILES = ("traces.jsonl", "metrics.jsonl", "logs.jsonl", "open.json", "sent.json", "sent.json.new", "sent.lock")
 NOTE = ".gitignore"
+TRACES = FILES[0]
+RESERVE = 16  # spans leave one part in this many of the limit for the numbers that say what was dropped
 STDERR = 2
 _MINUTE = len("2026-11-25T10-15")  # what the names of runs of one minute have in common
 
@@ -46,7 +48,8 @@ class RunFolder:
         Raises:
             OSError: the disk is full, the folder is gone or not writable.
         """
-        if self.written + len(line) > self.limit:
+        reserve = self.limit // RESERVE if name == TRACES else 0
+        if self.written + len(line) > self.limit - reserve:
             return False
         file = self._file(name)
         if name in self._torn:

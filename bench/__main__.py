@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import calls, context, imports, instruments, measure, run, send, start, survival, writer
+from . import calls, context, idle, imports, instruments, measure, run, send, start, survival, writer
 from .table import Row, as_markdown, as_text
 
 GROUPS = {
     "start": start,
     "call": calls,
     "instruments": instruments,
+    "idle": idle,
     "imports": imports,
     "run": run,
     "writer": writer,

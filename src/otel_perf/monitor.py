@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from . import clock, recorder, startup, threads
-from .alerts import Alert, Evaluator, callbacks
+from .alerts import OK, Alert, Evaluator, callbacks
 from .budgets import PHASE, STARTUP, in_force, own
 from .errors import ConfigError
 from .export.otlp_json import attributes, double, metric_text, quote
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 FUNCTION = "otel_perf.function.duration"
 DROPPED = "otel_perf.self.dropped"
-AGAIN = 60.0  # seconds after which the duration of the start is written again: a backend forgets what is not
+AGAIN = 60.0  # seconds after which what has not changed is written again: a backend forgets what is not
+VALUES_EVERY = 10.0  # seconds between two values of a budget that holds: its metric is there each second
+EARLY = 0.5  # seconds by which a look may come too early for one of these
 WAITING = 200  # alerts that callbacks have not seen yet
 
 
@@ -67,10 +69,13 @@ class Monitor:
             complain("budgets", f"{error}; the defaults are judged, and what the program sets")
             found = in_force("", None)
         self.evaluator = Evaluator(found, clock.now(), _unit_of)
+        self._own: list[Budget] | None = None  # that the program has set, as far as they are watched
+        self._take_own()
         self._counts: dict[tuple[str, str], int] = {}
+        self._heads: dict[str, str] = {}  # of a budget's points
+        self._forget()
         self._rates: dict[str, tuple[float, float, float | None]] = {}  # of a budget: moment, value, and its rate
         self._calls = -1
-        self._again = 0.0
         self._since = clock.wall_ns()
         self._queue: list[Alert] = []
         self._calling = False
@@ -85,13 +90,22 @@ class Monitor:
 
     def look(self) -> None:
         """Take a reading, judge the budgets, send the alerts out."""
+        self._take_own()
         reading = self.tick.tick()
-        for budget in list(own.values()):
-            self.evaluator.add(budget)
         moment = reading.moment
         self._take_rates(moment)
         for alert in self.evaluator.step(moment, reading.time, self.value_of, self._idle(), reading.gap):
             self._send(alert)
+
+    def _take_own(self) -> None:
+        """Watch what the program has set since the last look."""
+        budgets = list(own.values())
+        if budgets == self._own:
+            return
+        self._own = budgets
+        for budget in budgets:
+            self.evaluator.add(budget)
+        self.tick.watch(frozenset([watch.budget.instrument for watch in self.evaluator.watches()]))
 
     def _idle(self) -> bool | None:
         """Return whether no tracked work ran since the last look, None if the program never recorded any.
@@ -101,7 +115,7 @@ class Monitor:
         if not recorder.nodes:
             return None
         cores = self.tick.latest(CORES[0])
-        limits = [standing.budget.max for standing in self.evaluator.states() if standing.budget.idle]
+        limits = [watch.budget.max for watch in self.evaluator.watches() if watch.budget.idle]
         if cores is None or not limits or cores <= min(limits):
             self._calls = -1
             return True
@@ -185,8 +199,8 @@ class Monitor:
 
     def _take_rates(self, moment: float) -> None:
         """Note by how much the metrics grew of which a budget judges the rate."""
-        for standing in self.evaluator.states():
-            budget = standing.budget
+        for watch in self.evaluator.watches():
+            budget = watch.budget
             if budget.form != "rate":
                 continue
             value = self._value(budget)
@@ -214,41 +228,85 @@ class Monitor:
 
     # --- to the run folder -------------------------------------------------------------------------------------------
 
-    def metrics(self) -> list[str]:
-        """Return what is new as OTLP metrics; again() takes that back."""
+    def metrics(self, final: bool = False) -> list[str]:
+        """Return what is new as OTLP metrics, at the end all that is ours; again() takes that back."""
         time = self.tick.wall_ns(clock.now())
+        if final:
+            self._forget()
         return [*self.tick.metrics(), *self._of_budgets(time), *self._of_the_start(time)]
 
     def again(self) -> None:
         """Take the last metrics() back: they did not reach the disk."""
         self.tick.again()
-        self._again = 0.0
+        self._forget()
+
+    def _forget(self) -> None:
+        """Write all of ours again."""
+        self._again = self._all_due = self._values_due = 0.0
+        self._written: dict[str, tuple[Budget, int]] = {}  # budget and state of its last points
+        self._scored: list[tuple[Budget, int, bool, float]] = []  # what the last score is of
+        self._counted = 0
 
     def _of_budgets(self, time: int) -> list[str]:
+        """Return the budgets that have changed; each minute all of them.
+
+        The values that a budget of idle seconds judged are there each second: nothing else tells which those are.
+        """
+        moment = clock.now()
+        everything = moment + EARLY >= self._all_due
+        if everything:
+            self._all_due = moment + AGAIN
+        with_values = moment + EARLY >= self._values_due
+        if with_values:
+            self._values_due = moment + VALUES_EVERY
         when = f'"timeUnixNano":"{time}"'
         values, limits, states = [], [], []
-        for standing in self.evaluator.states():
-            head = f'{{"attributes":[{attributes({"budget": standing.budget.name})}],{when}'
-            if standing.value is not None:
-                values.append(f'{head},"asDouble":{double(standing.value)}}}')
-            limits.append(f'{head},"asDouble":{double(standing.budget.max)}}}')
-            states.append(f'{head},"asInt":"{standing.state}"}}')
+        watches = self.evaluator.watches()
+        for watch in watches:
+            budget, state = watch.budget, watch.state
+            is_new = everything or self._written.get(budget.name) != (budget, state)
+            value = watch.value if is_new or with_values or state > OK or budget.idle else None
+            if not is_new and value is None:
+                continue
+            head = self._heads.get(budget.name)
+            if head is None:
+                head = self._heads[budget.name] = f'{{"attributes":[{attributes({"budget": budget.name})}],'
+            if value is not None:
+                values.append(f'{head}{when},"asDouble":{double(value)}}}')
+            if is_new:
+                self._written[budget.name] = budget, state
+                limits.append(f'{head}{when},"asDouble":{double(budget.max)}}}')
+                states.append(f'{head}{when},"asInt":"{state}"}}')
         found = [
             _gauge("otel_perf.budget.value", "", values),
             _gauge("otel_perf.budget.limit", "", limits),
             _gauge("otel_perf.budget.state", "{state}", states),
         ]
+        if everything or limits or any(watch.exceeded for watch in watches):
+            found.append(self._score(when, everything))
+        if self._counts and (everything or sum(self._counts.values()) != self._counted):
+            found.append(self._alerts(when))
+        return [text for text in found if text]
+
+    def _score(self, when: str, everything: bool) -> str:
+        """Return the score, if it is of something else than the last one; empty if not, or if there is none."""
+        marks = [(watch.budget, watch.state, watch.exceeded, watch.over) for watch in self.evaluator.watches()]
+        if marks == self._scored and not everything:
+            return ""
+        self._scored = marks
         points = score(self.evaluator).points
-        if points is not None:
-            found.append(_gauge("otel_perf.score", "{score}", [f'{{{when},"asDouble":{double(round(points, 2))}}}']))
-        counted = [
+        if points is None:
+            return ""
+        return _gauge("otel_perf.score", "{score}", [f'{{{when},"asDouble":{double(round(points, 2))}}}'])
+
+    def _alerts(self, when: str) -> str:
+        self._counted = sum(self._counts.values())
+        points = [
             f'{{"attributes":[{attributes({"budget": name, "severity": severity})}]'
             f',"startTimeUnixNano":"{self._since}",{when},"asInt":"{count}"}}'
             for (name, severity), count in self._counts.items()
         ]
-        if counted:
-            found.append(metric_text("otel_perf.alerts", "{alert}", "sum", counted))
-        return [text for text in found if text]
+        return metric_text("otel_perf.alerts", "{alert}", "sum", points)
 
     def _of_the_start(self, time: int) -> list[str]:
         start = startup.current

@@ -27,6 +27,7 @@ FOREVER = float("inf")
 WRITE_AFTER = 0.2  # seconds from the first record after silence to the disk
 STATISTICS_EVERY = 1.0  # seconds between two looks at the statistics, longer when they are expensive
 STATISTICS_SHARE = 200  # the looks take at most one part in this many of a core
+TOGETHER = 0.1  # seconds that statistics may wait for the next sample: one wake-up does for both
 FEW = 2_000  # records whose writing a fork may wait for, 10 ms of CPU
 HOLD_ROOT = 3.0  # seconds that the root of a start whose end was inferred waits for ready()
 LOADING_LIMIT = 2.0  # seconds that a fork waits while the worker imports: the child could never import that again
@@ -66,6 +67,7 @@ class Runtime:
         self.statistics_due = begun + STATISTICS_EVERY
         self.explainer: Any = None  # while the start lasts
         self.monitors = settings.metrics
+        self.sampled = False  # and that is to be written
         self.is_child = False  # of a fork
         self.endpoints: Any = None  # where records are sent, and
         self.sender: Any = None  # the thread that does
@@ -145,7 +147,8 @@ class Runtime:
                 recorder.state.idle = False
                 tracing.join_late()
                 if recorder.finished and not self.stop:
-                    self._wait(WRITE_AFTER)  # more records come; only halt() ends this early
+                    # more records come; only halt() and a sample that is due end this early
+                    self._wait(min(WRITE_AFTER, self._monitor_due() - clock.now()))
                 if not self.stop:  # else whoever stops us goes on with what is left
                     self._monitor()
                     self.write(final=False)
@@ -183,6 +186,7 @@ class Runtime:
                 if self.writer.monitor is None:
                     self._begin_to_monitor()
                 self.writer.monitor.look()
+                self.sampled = True
         except Exception as error:  # noqa: BLE001  # recorded all the same
             self.monitors, self.writer.monitor = False, None
             self.complain("monitor", error)
@@ -239,11 +243,13 @@ class Runtime:
             since = self._count(self.counted if mine else _thread_time())
             self._write_records()
             since = self._count(since)
-            if final or clock.now() >= self.statistics_due:
-                begun = clock.now()
-                self.writer.statistics(final)
-                ended = clock.now()
-                self.statistics_due = ended + max(STATISTICS_EVERY, (ended - begun) * STATISTICS_SHARE)
+            begun = clock.now()
+            whole = final or begun >= self.statistics_due
+            if whole or self.sampled:
+                self.sampled = False
+                self.writer.statistics(final, whole)
+                if whole:
+                    self._plan(begun)
                 since = self._count(since)
             if mine:
                 self.counted = since
@@ -252,6 +258,14 @@ class Runtime:
             self.busy = outer
             self.writing.release()
         self.obey()
+
+    def _plan(self, begun: float) -> None:
+        """Say when the next statistics are due, after those that have *begun* at that moment."""
+        ended, sample = clock.now(), self._monitor_due()
+        wait = max(STATISTICS_EVERY, (ended - begun) * STATISTICS_SHARE)
+        self.statistics_due = ended + wait
+        if wait == STATISTICS_EVERY and sample < self.statistics_due + TOGETHER:
+            self.statistics_due = sample
 
     def _count(self, since: float) -> float:
         """Count this thread's CPU time since *since* as ours, and return what it is now."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from .config import Settings
 
+AGAIN = 60.0  # seconds after which what we cost is written again
 STARTUP_LIMIT = 2.0  # seconds that a start may take, unless a budget says otherwise
 
 
@@ -56,6 +57,9 @@ class Writer:
         self.cpu_time = self.init_time = 0.0
         self.memory = 0
         self._since = clock.wall_ns()  # when counting began
+        self._nodes: list[Any] = []  # what the last statistics are of
+        self._self_due = 0.0
+        self._dropped = 0  # records, as far as that is written
         self._pending: list[list[Any]] = []  # batches of records, a line each
         self._events: list[Any] = []
         self._instance = self._resource = self._own_scope = ""
@@ -158,30 +162,38 @@ class Writer:
 
     # --- statistics --------------------------------------------------------------------------------------------------
 
-    def statistics(self, final: bool) -> None:
-        """Write the statistics that changed; what could not be written is tried again at the next look."""
+    def statistics(self, final: bool, whole: bool = True) -> None:
+        """Write the statistics that changed; what could not be written is tried again at the next look.
+
+        Args:
+            final: it is the last time.
+            whole: else only what was sampled.
+        """
         changed: list[Any] = []
         written = False
         try:
-            found = self._function_metrics(changed)
+            found = self._function_metrics(changed, final) if whole else []
             if self.monitor is not None:
-                found += self.monitor.metrics()
+                found += self.monitor.metrics(final)
             written = self._write_metrics(found, final)
         except Exception as error:  # noqa: BLE001
             self._failed(error)
         if not written:
             changed.clear()
+            self._nodes, self._self_due = [], 0.0
             if self.monitor is not None:
                 self.monitor.again()
         for path, seen in changed:
             path.seen = seen
 
-    def _function_metrics(self, changed: list[Any]) -> list[str]:
+    def _function_metrics(self, changed: list[Any], final: bool) -> list[str]:
         """Return what changed in statistics and instruments; a program that has none does without their rooms."""
         found: list[str] = []
-        if recorder.nodes:
+        nodes = [item for node in list(recorder.nodes) for item in node[recorder.N_TOTAL : recorder.N_PATH]]
+        if nodes and (nodes != self._nodes or final):  # no call is counted that changes none of these
             from .metrics import functions
 
+            self._nodes = nodes
             found = functions.function_metrics(self._since, clock.wall_ns(), changed)
         measured = getattr(sys.modules.get(f"{__package__}.metrics.instruments"), "instrument_metrics", None)
         if measured is not None:  # else the program has none, or is about to load the room
@@ -194,17 +206,26 @@ class Writer:
 
         if not found and not (final and self.folder is not None):
             return True
-        start, time = self._since, clock.wall_ns()
+        start, time, moment = self._since, clock.wall_ns(), clock.now()
         dropped = recorder.state.dropped + self.refused
+        if final or moment >= self._self_due or dropped != self._dropped:
+            self._self_due, self._dropped = moment + AGAIN, dropped
+            found += self._own_metrics(dropped, start, time)
+        folder = self.open()  # which describes the resource too
+        lines = otlp_json.metric_lines(self._resource, self._scope(), found)
+        return all(folder.write("metrics.jsonl", line) for line in lines)
+
+    def _own_metrics(self, dropped: int, start: int, time: int) -> list[str]:
+        from .export import otlp_json
+
+        found = []
         found.append(otlp_json.sum_metric("otel_perf.self.dropped", "{record}", dropped, start, time))
         found.append(otlp_json.sum_metric("otel_perf.self.cpu_time", "s", self.cpu_time, start, time))
         if self.init_time:
             found.append(otlp_json.gauge_metric("otel_perf.self.init_time", "s", self.init_time, time))
         if self.memory:
             found.append(otlp_json.gauge_metric("otel_perf.self.memory", "By", self.memory, time))
-        folder = self.open()  # which describes the resource too
-        lines = otlp_json.metric_lines(self._resource, self._scope(), found)
-        return all(folder.write("metrics.jsonl", line) for line in lines)
+        return found
 
     # --- the folder --------------------------------------------------------------------------------------------------
 

@@ -211,6 +211,31 @@ def test_process_is_sampled_every_second(sampler, run_python, metrics_of, tmp_pa
     assert len(memory) >= 3
 
 
+def test_every_sample_is_on_disk_within_a_second_and_what_stays_the_same_is_not_written_again(
+    run_python, metrics_of, tmp_path
+):
+    result = run_python(
+        """
+        import os, time
+        import otel_perf as perf
+        perf.budget("cpu", metric="otel_perf.process.cpu.usage", max=5, idle=True)
+        perf.init(service="quiet")
+        perf.ready()
+        time.sleep(5.7)
+        os._exit(0)
+        """
+    )
+
+    assert (0, "") == (result.returncode, result.stderr)
+    points = metrics_of(tmp_path)
+    assert len(values(points, "process.memory.usage")) >= 5
+    assert len(values(points, "otel_perf.budget.value", budget="cpu")) >= 4, (
+        "nothing else tells which seconds are judged"
+    )
+    assert 1 == len(values(points, "otel_perf.budget.limit", budget="memory"))
+    assert 1 == len(values(points, "otel_perf.self.init_time"))
+
+
 def test_sampling_can_be_switched_off(run_python, metrics_of, tmp_path):
     run_python(
         "import time\nimport otel_perf as perf\nperf.init()\nperf.ready()\ntime.sleep(2)\n",

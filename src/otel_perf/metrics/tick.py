@@ -11,7 +11,24 @@ from _thread import allocate_lock
 from otel_perf import clock
 from otel_perf.export.otlp_json import attributes, quote
 
-from .names import HISTORY, INSTRUMENTS, LATE, LATENESS, STEPS, UNIQUE, found, is_whole
+from .names import (
+    CORES,
+    CPU_SHARE,
+    CPU_TIME,
+    FILES,
+    HANDLES,
+    HISTORY,
+    INSTRUMENTS,
+    LATE,
+    LATENESS,
+    MEMORY,
+    STEPS,
+    THREADS,
+    UNIQUE,
+    UPTIME,
+    found,
+    is_whole,
+)  # fmt: skip
 from .series import Ring
 
 TYPE_CHECKING = False
@@ -23,6 +40,9 @@ if TYPE_CHECKING:
     from .sampler import Reading, Sampler
     from .trend import Trend
 
+    Template = tuple[str, str, bool, list[tuple[Key, str]]]  # of a metric: its beginning, its end, whether it is a
+    # gauge of the machine, which is written with each look at that, and the template of each point
+
 INTERVAL = 1.0  # seconds
 LATE_BY = 0.1  # seconds after which a tick is late
 GAP = 2.0  # ticks without a reading that are a gap
@@ -31,61 +51,111 @@ SLOWER = 0.9  # of real time, while the times of the points are ahead of a wall 
 MAX_PENDING = 120  # readings that wait to be written; of more the oldest go
 MAX_FORMS = 16
 RECENT = 30  # readings
-OFTEN_FOR = 600.0  # seconds in which every reading of the machine is written, too; then
-SELDOM = 10  # readings: each such one
+SELDOM = 10  # seconds between two looks at the machine; what a budget watches is read and written every second
+AGAIN = 60.0  # seconds after which also what has not changed is written: a backend forgets what is not
+EARLY = 0.5  # seconds by which a reading may come too early for one of these
 
 _OF_THE_MACHINE = ("system.", "otel_perf.system.")
-_OF_THE_PROCESS = ("process.", "otel_perf.")
+_OFTEN = frozenset(  # written every second, changed or not
+    key[0] for key in (CPU_TIME[0], CPU_SHARE[0], CORES, MEMORY, UNIQUE, THREADS, FILES, HANDLES, UPTIME, LATENESS)
+)
 _ADDED = ("process.cpu.utilization", "system.memory.usage", "system.memory.utilization")  # gauges: parts of one whole
 
 
 class Form:
-    """How the readings that have the same series are written: one template, because most of it never changes.
+    """How the readings that have the same series are written: templates, because most of it never changes.
 
     Attributes:
-        keys: of the series, in the order of the template.
-        text: the template.
-        whole: whether these are all of a reading.
+        keys: of the series that are written with each reading, in the order of
+        text: their template.
+        process: templates of the process's other metrics, which are written when they have changed, and
+        machine: of the machine's.
     """
 
-    __slots__ = ("keys", "text", "whole")
+    __slots__ = ("keys", "machine", "process", "text")
 
-    def __init__(self, some: tuple[Key, ...], created: int, since: int, whole: bool) -> None:
-        """Build the template.
+    def __init__(self, some: tuple[Key, ...], created: int, since: int, watched: frozenset[str]) -> None:
+        """Build the templates.
 
         Args:
             some: keys of a reading.
             created: nanoseconds since 1970 from which on the process's own sums count, and
             since: all others.
-            whole: else only what the process itself does.
+            watched: names of metrics that are written with each reading, too.
         """
         metrics: dict[str, list[Key]] = {}
         for key in some:
-            if key[0] in INSTRUMENTS and (whole or key[0].startswith(_OF_THE_PROCESS)):
+            if key[0] in INSTRUMENTS:
                 metrics.setdefault(key[0], []).append(key)
-        self.keys = [key for keys in metrics.values() for key in keys]
-        self.text = ",".join([_template(name, keys, created, since) for name, keys in metrics.items()])
-        self.whole = whole
+        self.keys: list[Key] = []
+        self.process: list[Template] = []
+        self.machine: list[Template] = []
+        texts = []
+        for name, keys in metrics.items():
+            start = _start(name, created, since)
+            if name in _OFTEN or name in watched:
+                head, end, _, points = _template(name, keys, start, "@")
+                texts.append(head + ",".join([text for _, text in points]) + end)
+                self.keys += keys
+            else:
+                group = self.machine if name.startswith(_OF_THE_MACHINE) else self.process
+                group.append(_template(name, keys, start, "%d"))
+        self.text = ",".join(texts)
 
-    def fill(self, values: Values, time: int) -> str:
-        """Return *values* of the moment *time* as OTLP metrics, a comma between two."""
+    def often(self, values: Values, time: int) -> str:
+        """Return what is written with each reading, of the moment *time*, as OTLP metrics, a comma between two."""
         return (self.text % tuple([values[key] for key in self.keys])).replace("@", str(time))
 
 
-def _template(name: str, some: list[Key], created: int, since: int) -> str:
+class Written:
+    """What the run folder has of series that are written when they have changed."""
+
+    __slots__ = ("_last", "_points")
+
+    def __init__(self) -> None:
+        self._points: dict[Key, tuple[float, int]] = {}  # value and time of the last point of each
+        self._last: Reading | None = None  # that was compared
+
+    def changed(self, templates: list[Template], reading: Reading, everything: bool) -> list[str]:
+        """Return as OTLP metrics what has changed up to *reading*, or all of it.
+
+        What changes after it was left out gets the point before, too: between two points nothing else happened.
+        """
+        values, time, points = reading.values, reading.time, self._points
+        last, self._last = self._last, reading
+        found = []
+        for head, end, steady, some in templates:
+            texts = []
+            for key, template in some:
+                value = values[key]
+                old = points.get(key)
+                if old is not None:
+                    if old[0] == value and not (everything or steady):
+                        continue
+                    if old[0] != value and last is not None and old[1] < last.time and key in last.values:
+                        texts.append(template % (last.time, old[0]))
+                points[key] = value, time
+                texts.append(template % (time, value))
+            if texts:
+                found.append(head + ",".join(texts) + end)
+        return found
+
+
+def _template(name: str, keys: list[Key], start: str, time: str) -> Template:
     kind, unit, monotonic = INSTRUMENTS[name]
-    first = "" if kind == "gauge" else f'"startTimeUnixNano":"{_start(name, created, since)}",'
-    number = '"asInt":"%d"' if is_whole(name) else '"asDouble":%r'
-    points = ",".join(
-        [f'{{"attributes":[{_escape(attributes(dict(key[1])))}],{first}"timeUnixNano":"@",{number}}}' for key in some]
-    )
     about = "" if kind == "gauge" else '"aggregationTemporality":2,' + ('"isMonotonic":true,' if monotonic else "")
     form = "gauge" if kind == "gauge" else "sum"
-    return f'{{"name":{quote(name)},"unit":"{unit}","{form}":{{{about}"dataPoints":[{points}]}}}}'
+    rest = f'{start}"timeUnixNano":"{time}",' + ('"asInt":"%d"' if is_whole(name) else '"asDouble":%r') + "}"
+    points = [(key, f'{{"attributes":[{_escape(attributes(dict(key[1])))}],{rest}') for key in keys]
+    head = f'{{"name":{quote(name)},"unit":"{unit}","{form}":{{{about}"dataPoints":['
+    return head, "]}}", kind == "gauge" and name.startswith(_OF_THE_MACHINE), points
 
 
-def _start(name: str, created: int, since: int) -> int:
-    return created if name.startswith(("process.", "cpython.")) else since
+def _start(name: str, created: int, since: int) -> str:
+    """Return the beginning of what a sum counts, nothing for a gauge."""
+    if INSTRUMENTS[name][0] == "gauge":
+        return ""
+    return f'"startTimeUnixNano":"{created if name.startswith(("process.", "cpython.")) else since}",'
 
 
 def _escape(text: str) -> str:
@@ -116,7 +186,6 @@ class Tick:
         self._moment, self._boot, self._wall = clock.now(), clock.since_boot(), clock.wall_ns()
         self._time = self._wall  # of the newest reading, nanoseconds since 1970
         self.due = self._moment + interval
-        self._begun = self._moment
         self._created = self._wall - int((self._moment - sampler.created) * 1e9)
         self._started = self._wall
         self._before: Reading | None = None
@@ -126,10 +195,19 @@ class Tick:
         self._rings: dict[Key, Ring] = {}
         self._recent: list[Reading] = []  # not in the rings yet
         self._lock = allocate_lock()
-        self._forms: dict[tuple[Key, ...], tuple[Form, Form]] = {}
+        self._watched: frozenset[str] = frozenset()
+        self._forms: dict[tuple[Key, ...], Form] = {}
         self._forms_since = 0
+        self._machine_due = self._all_due = 0.0  # seconds at which these are written again
+        self._forget()
         self._pending: list[Reading] = []
         self._taken: list[Reading] = []
+
+    def watch(self, names: frozenset[str]) -> None:
+        """Read and write the metrics called *names* every second, because budgets judge them."""
+        self._watched = names
+        self._forms = {}
+        self.sampler.machine_every = 1 if any(name.startswith(_OF_THE_MACHINE) for name in names) else SELDOM
 
     # --- once a second -----------------------------------------------------------------------------------------------
 
@@ -175,7 +253,8 @@ class Tick:
             reading.gap = reading.gap or (self.count > 0 and clock.since_boot is clock.now)  # sleep looks like a step
         self.gaps += reading.gap
         self.late += reading.late > LATE_BY
-        self.due += self.interval
+        if moment > self.due - self.interval / 2:  # else it came before its time, and the next one is still due
+            self.due += self.interval
         if self.due <= moment:
             self.due = moment + self.interval
         # Time goes on. Ahead of a wall clock that was set back it goes slower, until that has caught up.
@@ -186,37 +265,55 @@ class Tick:
     def metrics(self, start_ns: int = 0) -> list[str]:
         """Return all readings since the last call as OTLP metrics, a text each; again() takes that back.
 
-        What the process does is written every second for ever, what the machine does every tenth after ten minutes.
+        What tells most of the process is there every second, all else when it has changed, that of the machine every
+        ten seconds; and everything each minute, so that the last point of each series is its value.
 
         Args:
             start_ns: nanoseconds since 1970 from which on sums count that are not the process's own, default when this
                 began.
         """
         self._taken, self._pending = self._pending, []
-        return [
-            self._form(reading, start_ns or self._started).fill(reading.values, reading.time) for reading in self._taken
-        ]
+        return [self._text(reading, start_ns or self._started) for reading in self._taken]
+
+    def _text(self, reading: Reading, since: int) -> str:
+        form = self._form(reading, since)
+        texts = [form.often(reading.values, reading.time)] if form.keys else []
+        moment, everything = reading.moment + EARLY, False
+        looks = reading.whole and moment >= self._machine_due
+        if looks:
+            self._machine_due = reading.moment + SELDOM
+            everything = moment >= self._all_due
+            if everything:
+                self._all_due = reading.moment + AGAIN
+        texts += self._process.changed(form.process, reading, everything)
+        if looks:
+            texts += self._machine.changed(form.machine, reading, everything)
+        return ",".join(texts)
 
     def _form(self, reading: Reading, since: int) -> Form:
         if since != self._forms_since or len(self._forms) > MAX_FORMS:
             self._forms_since = since
-            self._forms.clear()
+            self._forms = {}
         some = tuple(reading.values)
-        forms = self._forms.get(some)
-        if forms is None:
-            both = [Form(some, self._created, since, whole) for whole in (False, True)]
-            forms = self._forms[some] = both[0], both[1]
-        often = reading.moment - self._begun < OFTEN_FOR
-        return forms[often or int(reading.moment) % SELDOM == 0]
+        form = self._forms.get(some)
+        if form is None:
+            form = self._forms[some] = Form(some, self._created, since, self._watched)
+        return form
 
     def again(self) -> None:
         """Take back the last metrics(): they did not reach the disk."""
         self._pending = [*self._taken, *self._pending]
         self._taken = []
+        self._forget()
         surplus = len(self._pending) - MAX_PENDING
         if surplus > 0:
             del self._pending[:surplus]
             self.dropped += surplus
+
+    def _forget(self) -> None:
+        """Write everything again, because nobody knows what is there."""
+        self._process, self._machine = Written(), Written()
+        self._machine_due = self._all_due = 0.0
 
     # --- questions ---------------------------------------------------------------------------------------------------
 

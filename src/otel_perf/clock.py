@@ -21,7 +21,7 @@ try:
 except ImportError:  # not Linux: nobody says how long the machine slept
     since_boot = now
 
-__all__ = ["now", "since_boot", "unix_ns", "wall_ns", "wall_offset"]
+__all__ = ["now", "since_boot", "together", "unix_ns", "wall_ns", "wall_offset"]
 
 
 def wall_offset() -> int:
@@ -37,6 +37,15 @@ def wall_offset() -> int:
         if took < 5e-6:  # else another thread or process ran in between, and the two clocks were not read together
             break
     return wall - int(middle * 1e9)
+
+
+def together() -> tuple[float, float, int]:
+    """Return now(), since_boot() and wall_ns() of one moment: read again where something ran in between."""
+    for _ in range(4):
+        moment, boot, wall = now(), since_boot(), wall_ns()
+        if now() - moment < 0.005:
+            break
+    return moment, boot, wall
 
 
 def unix_ns(at: float, offset: int) -> int:

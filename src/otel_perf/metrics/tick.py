@@ -237,7 +237,8 @@ class Tick:
 
     def _place(self, reading: Reading) -> None:
         """Find out how a reading lies in time: what went by, whether the process ran, what became of the wall clock."""
-        moment, boot, wall = reading.moment, clock.since_boot(), reading.time
+        moment, boot, wall = clock.together()
+        reading.time = wall - int((moment - reading.moment) * 1e9)
         awake = moment - self._moment
         slept = max(0.0, boot - self._boot - awake)
         if slept < STEP:  # the two clocks are not read at once
@@ -245,7 +246,7 @@ class Tick:
         past = awake + slept
         stepped = (wall - self._wall) / 1e9 - past
         self._moment, self._boot, self._wall = moment, boot, wall
-        reading.late = max(0.0, moment - self.due)
+        reading.late = max(0.0, reading.moment - self.due)
         reading.elapsed = past if self.count else 0.0
         reading.gap = self.count > 0 and (past > GAP * self.interval or slept > 0.0)
         if abs(stepped) > STEP:
@@ -258,7 +259,7 @@ class Tick:
         if self.due <= moment:
             self.due = moment + self.interval
         # Time goes on. Ahead of a wall clock that was set back it goes slower, until that has caught up.
-        self._time = reading.time = max(wall, self._time + int(past * SLOWER * 1e9), self._time + 1)
+        self._time = reading.time = max(reading.time, self._time + int(past * SLOWER * 1e9), self._time + 1)
 
     # --- to the run folder -------------------------------------------------------------------------------------------
 

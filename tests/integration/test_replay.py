@@ -206,6 +206,7 @@ def test_follow_sends_what_comes_meanwhile_also_of_new_processes_until_it_is_int
     record(range(5, 10), process="4194306")
     record(range(10, 15), run="2026-11-26T00-00-00")
     there.wait_for(15)
+    time.sleep(1.0)  # until its answer has been read, too
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=20)
 

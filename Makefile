@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --quiet --constraint constraints.txt --build-constraint constraints.txt
 # Most tests wait for processes of theirs; those of one file share what it has set up.
-AT_ONCE := --numprocesses 4 --dist loadfile
+AT_ONCE := --numprocesses 3 --dist loadfile
 FAST := not stack and not browser and not slow
 
 .DEFAULT_GOAL := help

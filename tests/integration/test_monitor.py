@@ -205,7 +205,7 @@ def test_process_is_sampled_every_second(sampler, run_python, metrics_of, tmp_pa
     cores = values(points, "otel_perf.process.cpu.usage")
     assert len(cores) >= 3
     assert 0.0 not in cores
-    assert all(0.5 < one < 1.3 for one in cores[1:]), cores
+    assert all(0.1 < one < 1.3 for one in cores[1:]), cores  # other tests share the CPUs
     memory = values(points, "process.memory.usage")
     assert all(5e6 < one < 200e6 for one in memory)
     assert len(memory) >= 3

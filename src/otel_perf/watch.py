@@ -203,6 +203,7 @@ class Thread:
         self.series = _Series()
         self.waits = CPU
         self.rested = 0.0
+        self._seen = CPU  # what it was known to wait for at the last sample
         self._clock = (~number << 3) | 6  # Linux: the CPU clock of any thread of this process, of its kernel id
         self._at = begun
         self._cpu = self._contended = 0.0
@@ -231,10 +232,14 @@ class Thread:
         sums = self._sums
         sums[CPU] += used
         sums[CONTENDED] += waited
-        # A thread that was at work when we came waits for us to give the interpreter's lock back.
-        first = len(self.series.moments) == 1  # since it began, which may be long ago
-        unclear = first or self.waits == CPU or (self.waits == LOCK and used > past / 4)
-        sums[OTHER if unclear else self.waits] += past - used - waited
+        before, self._seen = self._seen, self.waits
+        if self.waits == LOCK and used > past / 4:  # it was at work when we came, and waits for our turn to end
+            self._seen = CPU
+        known = [cause for cause in (before, self._seen) if cause != CPU]
+        if len(self.series.moments) == 1:  # since it began, which may be long ago
+            known = []
+        for cause in known or (OTHER,):  # what it waited for at either end stands for that half
+            sums[cause] += self.rested / (len(known) or 1)
         self._at, self._cpu = moment, cpu
         self.series.add(moment, tuple(sums))
         return True

@@ -12,7 +12,7 @@ from . import clock, recorder, startup, threads
 from .alerts import OK, Alert, Evaluator, callbacks
 from .budgets import PHASE, STARTUP, in_force, own
 from .errors import ConfigError
-from .export.otlp_json import attributes, double, metric_text, quote
+from .export.otlp_json import attributes, double, gauge_text, metric_text
 from .metrics.names import CORES, INSTRUMENTS
 from .metrics.sampler import choose
 from .metrics.tick import Tick
@@ -179,7 +179,7 @@ class Monitor:
         if name == STARTUP:
             return self._start(budget)
         if name == PHASE:
-            return _phase(budget.selector.get("phase", ""))
+            return _phases().get(budget.selector.get("phase", ""))
         if name == FUNCTION:
             return _function(budget)
         if budget.form == "quantile":
@@ -314,11 +314,9 @@ class Monitor:
             return []
         self._again = clock.now() + AGAIN
         when = f'"timeUnixNano":"{time}"'
-        named = [(node[N_PATH].site, node[N_TOTAL]) for node in list(recorder.nodes)]
         phases = [
-            f'{{"attributes":[{attributes({"phase": site.name})}],{when},"asDouble":{double(seconds)}}}'
-            for site, seconds in named
-            if site.kind == "phase"
+            f'{{"attributes":[{attributes({"phase": name})}],{when},"asDouble":{double(seconds)}}}'
+            for name, seconds in _phases().items()
         ]
         duration = start.end - start.frame[START]
         whole = _gauge(STARTUP, "s", [f'{{{when},"asDouble":{double(duration)}}}'])
@@ -331,9 +329,7 @@ class Monitor:
 
 
 def _gauge(name: str, unit: str, points: list[str]) -> str:
-    if not points:
-        return ""
-    return f'{{"name":{quote(name)},"unit":"{unit}","gauge":{{"dataPoints":[{",".join(points)}]}}}}'
+    return gauge_text(name, unit, points) if points else ""
 
 
 def _unit_of(instrument: str) -> str:
@@ -353,14 +349,14 @@ def _in_a_profiled_call() -> bool:
     return False
 
 
-def _phase(name: str) -> float | None:
-    """Return how long the phase *name* took, all times together."""
-    found = [
-        node[N_TOTAL]
-        for node in list(recorder.nodes)
-        if node[N_PATH].site.kind == "phase" and node[N_PATH].site.name == name
-    ]
-    return sum(found) if found else None
+def _phases() -> dict[str, float]:
+    """Return how long each phase took, all its times and call paths together."""
+    found: dict[str, float] = {}
+    for node in list(recorder.nodes):
+        site = node[N_PATH].site
+        if site.kind == "phase":
+            found[site.name] = found.get(site.name, 0.0) + node[N_TOTAL]
+    return found
 
 
 def _function(budget: Budget) -> float | None:

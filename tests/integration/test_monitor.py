@@ -278,3 +278,26 @@ def test_forked_child_is_sampled_on_its_own(run_python, metrics_of, tmp_path):
             uptimes.setdefault(point["process"], []).append(point["point"]["value"])
     parent, child = sorted(uptimes.values(), key=lambda found: -found[-1])
     assert child[0] < 1.5 < parent[-1]
+
+
+def test_phase_that_is_opened_on_two_call_paths_is_one_series(run_python, metrics_of, tmp_path):
+    result = run_python(
+        """
+        import time
+        import otel_perf as perf
+        perf.init(service="phases")
+        with perf.phase("UI"):
+            time.sleep(0.1)
+        with perf.phase("Plugins"), perf.phase("UI"):
+            time.sleep(0.1)
+        perf.ready()
+        time.sleep(1.5)
+        """
+    )
+
+    assert (0, "") == (result.returncode, result.stderr)
+    points = [p for p in metrics_of(tmp_path) if p["metric"] == "otel_perf.startup.phase.duration"]
+    found = [p["point"]["value"] for p in points if p["attributes"] == {"phase": "UI"}]
+    times = [p["point"]["timeUnixNano"] for p in points if p["attributes"] == {"phase": "UI"}]
+    assert len(set(times)) == len(times)
+    assert all(0.19 < seconds < 1.0 for seconds in found), found

@@ -324,6 +324,11 @@ def metric_text(name: str, unit: str, kind: str, points: list[str], monotonic: b
     )
 
 
+def gauge_text(name: str, unit: str, points: list[str]) -> str:
+    """Return a gauge with its points."""
+    return f'{{"name":{quote(name)},"unit":"{unit}","gauge":{{"dataPoints":[{",".join(points)}]}}}}'
+
+
 def sum_metric(name: str, unit: str, number: float, start: int, time: int) -> str:
     """Return a monotonic cumulative sum with one point."""
     shown = f'"asInt":"{number}"' if isinstance(number, int) else f'"asDouble":{double(number)}'
@@ -333,7 +338,7 @@ def sum_metric(name: str, unit: str, number: float, start: int, time: int) -> st
 def gauge_metric(name: str, unit: str, number: float, time: int) -> str:
     """Return a gauge with one point."""
     shown = f'"asInt":"{number}"' if isinstance(number, int) else f'"asDouble":{double(number)}'
-    return f'{{"name":{quote(name)},"unit":"{unit}","gauge":{{"dataPoints":[{{"timeUnixNano":"{time}",{shown}}}]}}}}'
+    return gauge_text(name, unit, [f'{{"timeUnixNano":"{time}",{shown}}}'])
 
 
 def metric_lines(resource: str, own_scope: str, metrics: Iterable[str]) -> Iterable[bytes]:

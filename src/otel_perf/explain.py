@@ -1,6 +1,7 @@
 """The worker's look at a start that lasts: why its spans took their time, and when it was over if nobody says so.
 
-Imports only: os, sys, watch, readiness, recorder, startup; loaded by the worker. Nothing of the program is changed.
+Imports only: sys, watch, readiness, recorder, imports, pauses, system; loaded by the worker. Nothing of the program is
+changed.
 Reading order: Explainer.look(), called every few milliseconds, then explain(), called with what is about to be written.
 """
 

@@ -169,8 +169,8 @@ class Runtime:
 
                 rule = self.settings.ready_when or (("auto", 0.0) if self.booted else None)
                 self.explainer = Explainer(start, self.settings, self.thread, self.main, rule, self.sockets)
-            except Exception as error:  # noqa: BLE001  # without reasons, but recorded all the same
-                start.attributes["otel_perf.watch.error"] = f"{type(error).__name__}: {error}"[:256]
+            except Exception as error:  # noqa: BLE001
+                self._stop_explaining(error)
 
     def _monitor_due(self) -> float:
         if self.writer.monitor is not None:
@@ -210,10 +210,13 @@ class Runtime:
             if explainer is not None:
                 self._look()
 
-    def _stop_explaining(self) -> None:
+    def _stop_explaining(self, error: Exception | None = None) -> None:
+        """Explain nothing more; after an *error*, of a program that has mocked what we look at, its root says so."""
         explainer, self.explainer = self.explainer, None
         if explainer is not None:
             explainer.close()
+        if error is not None and startup.current is not None:
+            startup.current.attributes["otel_perf.watch.error"] = f"{type(error).__name__}: {error}"[:256]
 
     def _look(self) -> None:
         if not self.writing.acquire(False):  # whoever writes explains what it writes
@@ -221,10 +224,8 @@ class Runtime:
         try:
             if self.explainer is not None:
                 self.explainer.look()
-        except Exception as error:  # noqa: BLE001  # the program has mocked what we look at: it is recorded all the same
-            self._stop_explaining()
-            if startup.current is not None:
-                startup.current.attributes["otel_perf.watch.error"] = f"{type(error).__name__}: {error}"[:256]
+        except Exception as error:  # noqa: BLE001
+            self._stop_explaining(error)
         finally:
             self.writing.release()
 

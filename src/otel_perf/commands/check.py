@@ -18,6 +18,7 @@ from otel_perf.budgets import load
 from otel_perf.errors import ConfigError, UserError
 from otel_perf.export.runs import find_run, pick_process, runs_folder
 
+from .output import write
 from .report import skipped_lines
 
 if TYPE_CHECKING:
@@ -124,7 +125,8 @@ def main(argv: list[str]) -> int:
     except ConfigError as error:
         raise UserError(str(error)) from None
     style = style_for(sys.stdout)
-    _write(_json(results) if options.json else "".join(f"{line}\n" for line in _lines(results, style)))
+    # the exit status counts even where nobody reads the result to its end
+    write(_json(results) if options.json else "".join(f"{line}\n" for line in _lines(results, style)), "the result")
     for result in results:
         for line in skipped_lines(result.process):
             print(f"otel-perf check: {line}", file=sys.stderr)
@@ -209,19 +211,6 @@ def _process(result: Result, style: Style, *, name: bool) -> list[str]:
         state = style.paint(pad(finding.severity, 8), _COLOR[finding.severity])
         lines.append(f"  {state}  {style.plain(finding.message)}")
     return lines
-
-
-def _write(text: str) -> None:
-    """Write *text* to stdout; the exit status counts even where nobody reads it to its end."""
-    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-    try:
-        sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
-        sys.stdout.flush()
-    except OSError as error:
-        # as the library's documentation of SIGPIPE has it: else the flush at exit complains once more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            raise UserError(f"cannot write the result: {error.strerror or error}", exit_code=1) from None
 
 
 # --- as JSON ---------------------------------------------------------------------------------------------------------

@@ -8,12 +8,16 @@ import logging
 import os
 import sys
 import warnings
+from contextlib import suppress
 from threading import Timer
 
 from otel_perf.analysis.text import style_for
 from otel_perf.diagnose.everything import as_json, diagnose
 from otel_perf.diagnose.text import text
+from otel_perf.errors import UserError
 from otel_perf.export.endpoint import PROTOCOLS
+
+from .output import write
 
 LIMIT = 4.3  # seconds, of the five that it may take; everything.LIMIT is shorter and says more
 
@@ -59,7 +63,11 @@ def main(argv: list[str]) -> int:
     guard.start()
     found = diagnose(options.endpoint, options.protocol, options.folder)
     guard.cancel()
-    _write(json.dumps(as_json(found), indent=2) + "\n" if options.json else text(found, style_for(sys.stdout)))
+    with suppress(UserError):  # nobody reads it: the exit status says enough
+        write(
+            json.dumps(as_json(found), indent=2) + "\n" if options.json else text(found, style_for(sys.stdout)),
+            "the result",
+        )
     status = 1 if found.errors else 0
     if found.hanging:  # what hangs must not keep the interpreter from ending
         os._exit(status)
@@ -71,12 +79,3 @@ def _give_up() -> None:
     sys.stderr.write(f"otel-perf doctor: no result within {LIMIT:g} s: a file hangs, in this folder or its settings\n")
     sys.stderr.flush()
     os._exit(1)
-
-
-def _write(out: str) -> None:
-    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-    try:
-        sys.stdout.write(out.encode(encoding, "replace").decode(encoding))
-        sys.stdout.flush()
-    except OSError:  # nobody reads it: the exit status says enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -16,6 +16,8 @@ from otel_perf.budgets import load
 from otel_perf.errors import ConfigError, UserError
 from otel_perf.export.runs import find_run, find_runs, pick_process, runs_folder
 
+from .output import write
+
 if TYPE_CHECKING:
     from otel_perf.analysis.model import Process
     from otel_perf.analysis.text import Style
@@ -80,7 +82,7 @@ def main(argv: list[str]) -> int:
     else:
         process = _chosen(options, folder)
         text = _report(process, options, style)
-    if not _write(text):
+    if not write(text, "the report"):
         return 0
     if process is not None:
         for line in skipped_lines(process):
@@ -138,18 +140,3 @@ def skipped_lines(process: Process) -> list[str]:
                 parts.append(f"{plural(number, f'damaged {noun}')} ({', '.join(reasons)})")
         lines.append(f"skipped {', '.join(parts)} in {path}")
     return lines
-
-
-def _write(text: str) -> bool:
-    """Write *text* to stdout; say whether there was somebody to read all of it."""
-    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-    try:
-        sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
-        sys.stdout.flush()
-    except OSError as error:
-        # as the library's documentation of SIGPIPE has it: else the flush at exit complains once more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            return False
-        raise UserError(f"cannot write the report: {error.strerror or error}", exit_code=1) from None
-    return True

@@ -262,22 +262,31 @@ def _json_of(line: bytes) -> object:
         return None
 
 
+def _items(
+    data: dict[str, Any], keys: tuple[str, str, str], signal: str, skipped: Skipped
+) -> Iterator[tuple[Attributes, Scope, dict[str, Any]]]:
+    """Yield what one OTLP object holds, each with its resource and its scope; *keys* name the three levels."""
+    groups, scopes, items = keys
+    if groups not in data and data:
+        skipped.line(f"no OTLP {signal}")
+    for group in json_objects(data, groups, skipped):
+        resource = _resource(group, skipped)
+        for scoped in json_objects(group, scopes, skipped):
+            scope = _scope(scoped, skipped)
+            for item in json_objects(scoped, items, skipped):
+                yield resource, scope, item
+
+
 # --- traces ------------------------------------------------------------------------------------------------
 
 
 def spans_of(data: dict[str, Any], skipped: Skipped) -> Iterator[Span]:
     """Yield the spans of one TracesData object."""
-    if "resourceSpans" not in data and data:
-        skipped.line("no OTLP traces")
-    for group in json_objects(data, "resourceSpans", skipped):
-        resource = _resource(group, skipped)
-        for scoped in json_objects(group, "scopeSpans", skipped):
-            scope = _scope(scoped, skipped)
-            for raw in json_objects(scoped, "spans", skipped):
-                span = _span(raw, skipped)
-                if span is not None:
-                    span.resource, span.scope = resource, scope
-                    yield span
+    for resource, scope, raw in _items(data, ("resourceSpans", "scopeSpans", "spans"), "traces", skipped):
+        span = _span(raw, skipped)
+        if span is not None:
+            span.resource, span.scope = resource, scope
+            yield span
 
 
 def _span(raw: dict[str, Any], skipped: Skipped) -> Span | None:
@@ -331,16 +340,10 @@ def _links(raw: dict[str, Any], skipped: Skipped) -> Iterator[Link]:
 
 def points_of(data: dict[str, Any], skipped: Skipped) -> Iterator[Point]:
     """Yield the points of one MetricsData object."""
-    if "resourceMetrics" not in data and data:
-        skipped.line("no OTLP metrics")
-    for group in json_objects(data, "resourceMetrics", skipped):
-        resource = _resource(group, skipped)
-        for scoped in json_objects(group, "scopeMetrics", skipped):
-            scope = _scope(scoped, skipped)
-            for metric in json_objects(scoped, "metrics", skipped):
-                for point in _points(metric, skipped):
-                    point.resource, point.scope = resource, scope
-                    yield point
+    for resource, scope, metric in _items(data, ("resourceMetrics", "scopeMetrics", "metrics"), "metrics", skipped):
+        for point in _points(metric, skipped):
+            point.resource, point.scope = resource, scope
+            yield point
 
 
 def _points(metric: dict[str, Any], skipped: Skipped) -> Iterator[Point]:
@@ -399,23 +402,17 @@ def _fill_histogram(point: Point, raw: dict[str, Any]) -> bool:
 
 def logs_of(data: dict[str, Any], skipped: Skipped) -> Iterator[Log]:
     """Yield the records of one LogsData object."""
-    if "resourceLogs" not in data and data:
-        skipped.line("no OTLP logs")
-    for group in json_objects(data, "resourceLogs", skipped):
-        resource = _resource(group, skipped)
-        for scoped in json_objects(group, "scopeLogs", skipped):
-            scope = _scope(scoped, skipped)
-            for raw in json_objects(scoped, "logRecords", skipped):
-                log = Log()
-                log.resource, log.scope = resource, scope
-                log.time = json_number(raw, "timeUnixNano", UINT64, skipped)
-                log.severity = json_number(raw, "severityNumber", UINT32, skipped)
-                log.attributes = attributes(raw.get("attributes"), skipped)
-                log.body = any_value(raw.get("body"), skipped)
-                log.trace_id, log.span_id = hex_id(raw.get("traceId"), 32), hex_id(raw.get("spanId"), 16)
-                named = log.attributes.get("event.name")
-                log.event = json_text(raw, "eventName", skipped) or (named if isinstance(named, str) else "")
-                yield log
+    for resource, scope, raw in _items(data, ("resourceLogs", "scopeLogs", "logRecords"), "logs", skipped):
+        log = Log()
+        log.resource, log.scope = resource, scope
+        log.time = json_number(raw, "timeUnixNano", UINT64, skipped)
+        log.severity = json_number(raw, "severityNumber", UINT32, skipped)
+        log.attributes = attributes(raw.get("attributes"), skipped)
+        log.body = any_value(raw.get("body"), skipped)
+        log.trace_id, log.span_id = hex_id(raw.get("traceId"), 32), hex_id(raw.get("spanId"), 16)
+        named = log.attributes.get("event.name")
+        log.event = json_text(raw, "eventName", skipped) or (named if isinstance(named, str) else "")
+        yield log
 
 
 def _resource(group: dict[str, Any], skipped: Skipped) -> Attributes:

@@ -15,6 +15,7 @@ from otel_perf import clock
 from otel_perf.system import calls
 
 from .names import (
+    CPU_STATES,
     DISK,
     DISK_NAMES,
     FILES,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from .names import Values
 
 _FILES, _COUNT = (HANDLES, "num_handles") if sys.platform == "win32" else (FILES, "num_fds")
-_STATES = ("idle", "user", "system", "irq")
 _DISK_FIELDS = ("read_bytes", "write_bytes", "read_count", "write_count", "read_time", "write_time")
 _NETWORK_FIELDS = (
     "bytes_sent", "bytes_recv", "packets_sent", "packets_recv", "errout", "errin", "dropout", "dropin",
@@ -116,9 +116,9 @@ class ByPsutil(Sampler):
     def _read_cpus(self, values: Values) -> None:
         rows: list[Sequence[float]] = []
         totals: list[float] = []
-        states: tuple[str, ...] = _STATES
+        states: tuple[str, ...] = CPU_STATES
         for times in psutil.cpu_times(percpu=True):
-            states = tuple([state for state in _STATES if hasattr(times, state)])
+            states = tuple([state for state in CPU_STATES if hasattr(times, state)])
             seconds = [getattr(times, state) for state in states]
             rows.append([*seconds, getattr(times, "iowait", 0.0)])
             totals.append(sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0))

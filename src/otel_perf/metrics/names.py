@@ -57,6 +57,7 @@ INSTRUMENTS: dict[str, tuple[str, str, bool]] = {  # kind, unit, whether it is m
 }
 
 _MODES = ("user", "system")
+CPU_STATES = ("idle", "user", "system", "irq")
 _STATES = ("used", "free", "cached")
 
 

@@ -16,6 +16,7 @@ from otel_perf import clock
 from otel_perf.system import calls
 
 from .names import (
+    CPU_STATES,
     DISK,
     DISK_NAMES,
     FILES,
@@ -44,7 +45,6 @@ USUAL_LINKS = 2  # of a folder with nothing in it
 FEW_DISKS = 4
 LOAD_EVERY = 2.5  # seconds
 SECTOR = 512  # bytes, whatever the disk's own are
-STATES = ("idle", "user", "system", "irq")
 _FLAGS = calls.O_RDONLY | getattr(calls, "O_CLOEXEC", 0)
 _PIECE = 2**13  # bytes
 _SURELY_ALL = 3072  # bytes; the kernel gives a longer text in pieces of a page
@@ -315,7 +315,7 @@ class Proc(Sampler):
             user, nice, system, idle, disk, irq, soft, steal = map(int, ticks[:8])  # guests' are in user and nice
             rows.append((idle, user, system, irq, disk))
             totals.append(user + nice + system + idle + disk + irq + soft + steal)
-        self._cpus.add(values, STATES, rows, totals)
+        self._cpus.add(values, CPU_STATES, rows, totals)
 
     def _read_load(self, values: Values) -> None:
         moment = clock.now()

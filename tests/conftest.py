@@ -321,6 +321,35 @@ def logs_of() -> Callable[[Path], list[dict[str, Any]]]:
     return read
 
 
+@pytest.fixture(scope="module")
+def make_authority(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that makes a folder with a test authority (``ca.pem``) and certificates that it signed.
+
+    Each keyword names a certificate (``name.pem``, ``name.key``); its value is the subjectAltName and the days.
+    """
+
+    def make(**certificates: tuple[str, int]) -> Path:
+        folder = tmp_path_factory.mktemp("authority")
+
+        def openssl(*words: str) -> None:
+            try:
+                subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True, timeout=60)
+            except FileNotFoundError:
+                pytest.skip("needs the program openssl")
+
+        key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+        usage = ("-addext", "keyUsage=critical,keyCertSign")
+        openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=test", *usage)
+        for name, (subject, days) in certificates.items():
+            (folder / f"{name}.ext").write_text(f"subjectAltName={subject}\n", encoding="utf-8")
+            openssl("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+            signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", str(days))
+            openssl("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *signing, "-extfile", f"{name}.ext")
+        return folder
+
+    return make
+
+
 @pytest.fixture
 def unused_port() -> int:
     """Return a port of 127.0.0.1 on which nobody listens."""

@@ -114,26 +114,10 @@ def http_answer(status: str, body: bytes = b"", *headers: str) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def authority(make_authority: Callable[..., Path]) -> Path:
     """Return a folder with a test authority, a certificate of localhost, one of another name, one out of date."""
-    folder = tmp_path_factory.mktemp("authority")
-    (folder / "names").write_text("subjectAltName=DNS:localhost\n", encoding="utf-8")
-    (folder / "other").write_text("subjectAltName=DNS:collector.example\n", encoding="utf-8")
-
-    def openssl(*words: str) -> None:
-        try:
-            subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True, timeout=60)
-        except FileNotFoundError:
-            pytest.skip("needs the program openssl")
-
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    extension = ("-addext", "keyUsage=critical,keyCertSign")
-    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=test", *extension)
-    for name, names, days in (("localhost", "names", "2"), ("other", "other", "2"), ("client", "names", "2"), ("old", "names", "0")):  # fmt: skip
-        openssl("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", days, "-extfile", names)
-        openssl("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *signing)
-    return folder
+    here = "DNS:localhost"
+    return make_authority(localhost=(here, 2), other=("DNS:collector.example", 2), client=(here, 2), old=(here, 0))
 
 
 @pytest.fixture

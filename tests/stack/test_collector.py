@@ -258,25 +258,10 @@ CERTIFICATES = {"certificate": "ca.pem", "client_key": "client.key", "client_cer
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def certificates(make_authority: Callable[..., Path]) -> Path:
     """Return a folder with a test authority, and a server's and a client's certificate that it signed."""
-    folder = tmp_path_factory.mktemp("certificates")
-    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n", encoding="utf-8")
-
-    def openssl(*words: str) -> None:
-        try:
-            subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True, timeout=60)
-        except FileNotFoundError:
-            pytest.skip("needs the program openssl")
-
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    usage = ("-addext", "keyUsage=critical,keyCertSign")
-    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=test", *usage)
-    for name in ("localhost", "client"):
-        openssl("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names")
-        openssl("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *signing)
-    return folder
+    here = "DNS:localhost,IP:127.0.0.1"
+    return make_authority(localhost=(here, 2), client=(here, 2))
 
 
 # --- programs that send while they run ---------------------------------------------------------------------

@@ -33,6 +33,8 @@ def how(rule: str, signal: int, stack: FrameType | None, start: Startup | None) 
     error = getattr(sys, "last_value", None)
     if rule == "signal":
         fields["otel_perf.signal"] = SIGNALS.get(signal, str(signal))
+        while stack is not None and str(stack.f_globals.get("__name__")).partition(".")[0] == "otel_perf":
+            stack = stack.f_back  # a second signal came while ours handled the first
         if stack is not None:
             fields |= {"code.file.path": stack.f_code.co_filename, "code.line.number": stack.f_lineno}
     elif rule == "exit" and isinstance(error, BaseException) and not hasattr(sys, "ps1"):

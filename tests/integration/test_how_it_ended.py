@@ -88,6 +88,21 @@ def test_signal_that_we_saw_names_phase_import_and_line(ended, tmp_path):
     }
 
 
+def test_signal_that_interrupts_our_handling_of_another_names_no_line_of_ours(run_python):
+    """The frame that a signal interrupts is taken from inside our own code, called by line 5 of the program."""
+    result = run_python(
+        """
+        import sys
+        from otel_perf import ending, recorder
+        recorder.now = lambda: frames.append(sys._getframe(1)) or fields.update(ending.how("signal", 15, frames[0], None)) or 0.0
+        frames, fields = [], {}; recorder.enter(recorder.site_for("work", "work", "function"))
+        print(frames[0].f_globals["__name__"], fields["code.file.path"].endswith("script.py"), fields["code.line.number"])
+        """
+    )
+
+    assert ("otel_perf.recorder True 5\n", "") == (result.stdout, result.stderr)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_control_c_is_a_signal(ended):
     code, event = ended("perf.ready()\nos.kill(os.getpid(), signal.SIGINT)\nfor i in range(10**8): pass")

@@ -13,9 +13,10 @@ from .alerts import OK, Alert, Evaluator, callbacks
 from .budgets import PHASE, STARTUP, in_force, own
 from .errors import ConfigError
 from .export.otlp_json import attributes, double, gauge_text, metric_text
-from .metrics.names import CORES, INSTRUMENTS
+from .metrics.names import CORES, INSTRUMENTS, WRITTEN
 from .metrics.sampler import choose
 from .metrics.tick import Tick
+from .metrics.wholes import whole_of
 from .recorder import BUCKETS, LOWEST, N_PATH, N_TOTAL, START, snapshot
 from .score import score
 
@@ -26,9 +27,13 @@ if TYPE_CHECKING:
 
     from .budgets import Budget
     from .config import Settings
+    from .metrics.offered import Values
 
+METRICS_API = "opentelemetry.metrics"
 FUNCTION = "otel_perf.function.duration"
 DROPPED = "otel_perf.self.dropped"
+ABSENT = "otel_perf.metric.absent"  # event: a metric cannot be read
+WARN = 13  # severity number
 AGAIN = 60.0  # seconds after which what has not changed is written again: a backend forgets what is not
 VALUES_EVERY = 10.0  # seconds between two values of a budget that holds: its metric is there each second
 EARLY = 0.5  # seconds by which a look may come too early for one of these
@@ -62,7 +67,7 @@ class Monitor:
         """
         self._note, self._complain, self._infers = note, complain, infers
         self._asked = settings.ready_when is not None
-        self.tick = Tick(choose(settings.metric_sampler, created, complain))
+        self.tick = Tick(choose(settings.metric_sampler, created, self._unreadable))
         try:
             found = in_force(*settings.budgets)
         except ConfigError as error:
@@ -79,12 +84,18 @@ class Monitor:
         self._since = clock.wall_ns()
         self._queue: list[Alert] = []
         self._calling = False
+        self._offers: Any = None  # to the application's MeterProvider
         self.dropped: Callable[[], int] = lambda: 0
 
     @property
     def due(self) -> float:
         """Monotonic seconds of the next look."""
         return self.tick.due
+
+    def _unreadable(self, cause: str, text: str) -> None:
+        """Say that something cannot be sampled, and record it: nobody else can know, and `doctor` asks."""
+        self._complain(cause, text)
+        self._note(ABSENT, WARN, (0, 0), {"metric": cause.removeprefix("metric ")}, text)
 
     # --- once a second -----------------------------------------------------------------------------------------------
 
@@ -96,6 +107,20 @@ class Monitor:
         self._take_rates(moment)
         for alert in self.evaluator.step(moment, reading.time, self.value_of, self._idle(), reading.gap):
             self._send(alert)
+        if METRICS_API in sys.modules:
+            self._offer()
+
+    def _offer(self) -> None:
+        """Let the application's own MeterProvider have all this, too, if it has set one."""
+        from .metrics import offered
+
+        try:
+            if offered.provider() is not None:
+                if self._offers is None:
+                    self._offers = offered.Source(self.names, self.values)
+                offered.offer(self._offers)
+        except Exception as error:  # noqa: BLE001  # its provider may do anything
+            self._complain("meter provider", f"the application's MeterProvider does not get our metrics: {error}")
 
     def _take_own(self) -> None:
         """Watch what the program has set since the last look."""
@@ -134,6 +159,7 @@ class Monitor:
                 span.events.append((alert.event, alert.time, alert.attributes))
         elif startup.current is not None:
             alert.trace_id, alert.span_id = startup.current.trace.id, startup.current.root.span_id
+        alert.whole = whole_of(alert.budget.instrument, self.tick.sampler.facts())
         key = alert.name, alert.severity
         self._counts[key] = self._counts.get(key, 0) + (alert.kind != "resolved")
         self._note(alert.event, alert.severity_number, (alert.trace_id, alert.span_id), alert.attributes, alert.body)
@@ -225,6 +251,44 @@ class Monitor:
             return None
         lasts = clock.now() - begun
         return lasts if lasts > budget.max else None
+
+    # --- for the application's own MeterProvider ---------------------------------------------------------------------
+
+    def names(self) -> dict[str, tuple[str, str]]:
+        """Return the instruments that have values, with their kind and unit; those of the program's own too."""
+        found = {key[0]: INSTRUMENTS[key[0]][:2] for key in self.tick.series()}
+        found |= {name: WRITTEN[name][:2] for name in self._judged()}
+        instruments = sys.modules.get(f"{__package__}.metrics.instruments")
+        return found if instruments is None else found | instruments.observable()
+
+    def values(self, name: str) -> Values:
+        """Return the newest values of one of them, each with its attributes."""
+        if name in INSTRUMENTS:
+            return [(value, dict(key[1])) for key, value in self.tick.series().items() if key[0] == name]
+        judged = self._judged().get(name)
+        instruments = sys.modules.get(f"{__package__}.metrics.instruments")
+        if judged is not None or instruments is None:
+            return judged or []
+        found: Values = instruments.observed(name)
+        return found
+
+    def _judged(self) -> dict[str, Values]:
+        """Return the newest values of what is not measured but judged, and of the start."""
+        start, points = startup.current, score(self.evaluator).points
+        over = start is not None and start.over and start.root.trace is not None
+        watches = [(watch, {"budget": watch.budget.name}) for watch in self.evaluator.watches()]
+        return {
+            "otel_perf.budget.value": [(watch.value, name) for watch, name in watches if watch.value is not None],
+            "otel_perf.budget.limit": [(watch.budget.max, name) for watch, name in watches],
+            "otel_perf.budget.state": [(watch.state, name) for watch, name in watches],
+            "otel_perf.score": [] if points is None else [(round(points, 2), {})],
+            "otel_perf.alerts": [
+                (count, {"budget": name, "severity": severity}) for (name, severity), count in self._counts.items()
+            ],
+            STARTUP: [(start.end - start.frame[START], {})] if start is not None and over else [],
+            PHASE: [(seconds, {"phase": name}) for name, seconds in _phases().items()],
+            DROPPED: [(self.dropped(), {})],
+        }
 
     # --- to the run folder -------------------------------------------------------------------------------------------
 

@@ -619,14 +619,15 @@ def _endpoints(settings: Settings) -> Any:
         return None
     import threading  # noqa: F401  # whichever thread imports it first is its main thread: it must not be the sender's
 
-    from .export import endpoint
+    from .export import endpoint, places
 
     argument = settings.endpoint if settings.sources.get("endpoint") == "argument" else None
     environ = dict(os.environ)
     if not environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):  # that of a configuration file counts least
         environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = settings.endpoint or ""
-    endpoints = endpoint.load(argument, environ=environ)
+    endpoints = endpoint.load(argument, environ=environ, settings=settings)
     settings.complaints.extend(endpoints.complaints)
+    places.send({signal: target.url for signal, target in endpoints.targets.items()})
     return endpoints
 
 

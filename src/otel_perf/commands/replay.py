@@ -95,7 +95,7 @@ class Replay:
     def __init__(self, endpoints: Endpoints, options: argparse.Namespace) -> None:
         self.endpoints = endpoints
         self.options = options
-        self.follower = Follower([], endpoints, complain=_say)
+        self.follower = Follower([], endpoints, complain=_say, theirs=True)
         self.progress = Progress(self.follower)
         self.interrupted = False
         self.taken: set[str] = set()

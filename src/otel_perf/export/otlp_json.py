@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SAMPLED = 257  # trace flag "sampled", and "it is known whether the parent is remote" (it is not)
 SAMPLED_REMOTE = 769  # the same with a remote parent
+SENT_BY = "otel_perf.sent_by"  # of a scope: "application", whose own exporter sends these spans where we send ours
 SPANS_A_LINE = 250  # about 150 KB; more save no time
 MAX_LINE = 2**20  # bytes; the collector's file reader cuts what is longer (max_log_size)
 
@@ -283,7 +284,10 @@ def _spans_by_scope(own_scope: str, records: Sequence[Any]) -> tuple[dict[str, l
             continue
         try:
             origin = record.instrumentation_scope
-            head = scope(origin.name, origin.version, origin.schema_url, getattr(origin, "attributes", None))
+            fields = getattr(origin, "attributes", None)
+            if getattr(record, "_otel_perf_sent", False):
+                fields = {**(fields or {}), SENT_BY: "application"}
+            head = scope(origin.name, origin.version, origin.schema_url, fields)
             scopes.setdefault(head, []).append(f"{api_span(record)},".encode())
         except Exception:  # noqa: BLE001
             bad += 1

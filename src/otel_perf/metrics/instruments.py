@@ -691,6 +691,29 @@ def _selected(instrument: Instrument, selector: Mapping[str, str]) -> list[Any]:
     ]
 
 
+# --- for the application's own MeterProvider -------------------------------------------------------------------------
+
+
+def observable() -> dict[str, tuple[str, str]]:
+    """Return the counters and gauges by name, with kind and unit; a timer's distribution cannot be observed."""
+    found = [one for one in list(_instruments.values()) if isinstance(one, (Counter, Gauge))]
+    return {one.name: (one.form, one.unit or "") for one in found}
+
+
+def observed(name: str) -> list[tuple[float, dict[str, Any]]]:
+    """Return the values of a counter's or gauge's series, each with its attributes."""
+    import json
+
+    from otel_perf.export.json_values import Skipped
+    from otel_perf.export.json_values import attributes as parse
+
+    instrument = _instruments.get(name.lower())
+    found = [] if instrument is None else list(instrument.series.values())
+    return [
+        (series.value, parse(json.loads(f"[{series.text}]"), Skipped())) for series in found if series.value is not None
+    ]
+
+
 # --- fork ------------------------------------------------------------------------------------------------------------
 
 

@@ -56,6 +56,26 @@ INSTRUMENTS: dict[str, tuple[str, str, bool]] = {  # kind, unit, whether it is m
     "otel_perf.self.clock.steps": ("sum", "{step}", True),
 }
 
+WRITTEN: dict[str, tuple[str, str, bool]] = {  # the same of what other rooms write
+    "otel_perf.startup.duration": ("gauge", "s", False),
+    "otel_perf.startup.phase.duration": ("gauge", "s", False),
+    "otel_perf.function.duration": ("exponentialHistogram", "s", False),
+    "otel_perf.profile.calls": ("sum", "{call}", True),
+    "otel_perf.profile.time": ("sum", "s", True),
+    "otel_perf.profile.self_time": ("sum", "s", True),
+    "otel_perf.budget.value": ("gauge", "", False),  # in the unit of what it judges
+    "otel_perf.budget.limit": ("gauge", "", False),
+    "otel_perf.budget.state": ("gauge", "{state}", False),
+    "otel_perf.score": ("gauge", "{score}", False),  # of unit 1 Prometheus would call it a ratio
+    "otel_perf.alerts": ("sum", "{alert}", True),
+    "otel_perf.self.dropped": ("sum", "{record}", True),
+    "otel_perf.self.cpu_time": ("sum", "s", True),
+    "otel_perf.self.init_time": ("gauge", "s", False),
+    "otel_perf.self.memory": ("gauge", "By", False),
+    "otel_perf.self.overflow": ("sum", "{measurement}", True),
+    "otel_perf.self.refused": ("sum", "{measurement}", True),
+}
+
 _MODES = ("user", "system")
 CPU_STATES = ("idle", "user", "system", "irq")
 _STATES = ("used", "free", "cached")
@@ -106,7 +126,9 @@ UPTIME = key("process.uptime")
 FILES = key("process.unix.file_descriptor.count")
 HANDLES = key("process.windows.handle.count")
 SWITCHES = keys("process.context_switches", "process.context_switch.type", ("voluntary", "involuntary"))
+ALL_SWITCHES = key("process.context_switches")  # of both types, where the system does not tell them apart
 FAULTS = keys("process.paging.faults", "system.paging.fault.type", ("minor", "major"))
+ALL_FAULTS = key("process.paging.faults")
 DISK = keys("process.disk.io", "disk.io.direction", ("read", "write"))
 
 ALL_CPUS = key("otel_perf.system.cpu.utilization")

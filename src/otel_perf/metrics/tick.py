@@ -199,6 +199,7 @@ class Tick:
         self._forms: dict[tuple[Key, ...], Form] = {}
         self._forms_since = 0
         self._machine_due = self._all_due = 0.0  # seconds at which these are written again
+        self._has_looked = False
         self._forget()
         self._pending: list[Reading] = []
         self._taken: list[Reading] = []
@@ -281,8 +282,9 @@ class Tick:
         texts = [form.often(reading.values, reading.time)] if form.keys else []
         moment, everything = reading.moment + EARLY, False
         looks = reading.whole and moment >= self._machine_due
-        if looks:
-            self._machine_due = reading.moment + SELDOM
+        if looks:  # the second time at once: the first reading comes too early for the CPUs
+            self._machine_due = reading.moment + (SELDOM if self._has_looked else 0.0)
+            self._has_looked = True
             everything = moment >= self._all_due
             if everything:
                 self._all_due = reading.moment + AGAIN
@@ -336,6 +338,11 @@ class Tick:
         if not some:
             return None
         return sum(some) if INSTRUMENTS[name][0] != "gauge" or name in _ADDED else max(some)
+
+    def series(self) -> Values:
+        """Return the newest value of every series, those of the machine from when that was looked at."""
+        last, whole = self.last, self._whole
+        return {**(whole.values if whole is not None else {}), **(last.values if last is not None else {})}
 
     def rate(self, name: str, attributes: Mapping[str, Any] | None = None) -> float | None:
         """Return by how much a sum grew in a second, from the reading before to the newest; None if unknown."""

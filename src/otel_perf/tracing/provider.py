@@ -16,6 +16,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from otel_perf import tracing
+from otel_perf.export import places
 from otel_perf.recorder import CURRENT, MUTED, SPAN, cover, emit, open_spans, state
 
 TYPE_CHECKING = False
@@ -104,6 +105,8 @@ def _take(span: Any) -> None:
     """Queue a finished span of the application's."""
     if not state.recording or getattr(span, "_otel_perf", False) or not span.context.trace_flags & 1:
         return
+    if places.destinations and any(places.is_ours("traces", processor) for processor in _processors()):
+        span._otel_perf_sent = True  # not from our folder, too
     inside = open_spans.get(span.parent.span_id) if span.parent is not None else None
     above = inside[SPAN] if inside is not None else None
     if inside is not None and above is not None and above.trace is not None:
@@ -139,12 +142,21 @@ def takes() -> bool | None:
 
 
 def give(records: list[Any]) -> None:
-    """Give our records to the application's processors."""
-    for record in records:
+    """Give our records to the application's processors, but to none that sends them where we do."""
+    takers = [processor for processor in _processors() if not places.is_ours("traces", processor)]
+    for record in records if takers else ():
         try:
-            _sink.on_end(readable(record))
+            span = readable(record)
+            for processor in takers:
+                processor.on_end(span)
         except Exception:  # noqa: BLE001  # its processors may do anything
             state.dropped += 1
+
+
+def _processors() -> list[Any]:
+    """Return the application's processors, ours among them."""
+    several = getattr(_sink, "_span_processors", None)
+    return list(several) if isinstance(several, tuple) else [] if _sink is None else [_sink]
 
 
 def readable(record: Any) -> Any:

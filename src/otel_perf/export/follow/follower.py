@@ -51,6 +51,7 @@ class Follower:
         hold: float = 0.0,
         pace: Pace | None = None,
         keep_refused: bool = False,
+        theirs: bool = False,
     ) -> None:
         """Follow *folders*.
 
@@ -63,12 +64,14 @@ class Follower:
             hold: seconds that traces wait for the root of the start, see HOLD; 0 where there is none to come.
             pace: rests between records.
             keep_refused: what a receiver refuses for good stays unsent too.
+            theirs: spans that the application's own exporter has sent are sent, too.
         """
         self.endpoints = endpoints
         self.clock = clock
         self.complain = complain
         self.pace = pace or Pace(lambda: True)
         self.keep_refused = keep_refused
+        self.theirs = theirs
         self.sent = dict.fromkeys(SIGNALS, 0)
         self.refused = dict.fromkeys(SIGNALS, 0)
         self.skipped = Skipped()
@@ -90,7 +93,7 @@ class Follower:
             return False
         self.folders.append(folder)
         for signal, target in self.endpoints.targets.items():
-            stream = Stream(folder, signal, form_of(target), live, self.skipped)
+            stream = Stream(folder, signal, form_of(target), live, self.skipped, self.theirs)
             if hold and signal == "traces":
                 stream.held_until = self.clock.now() + hold
             self._streams.append(stream)

@@ -6,6 +6,7 @@ from otel_perf.export.json_values import Skipped
 
 from . import as_json
 from .files import read_lines
+from .theirs import MARK, without_theirs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,15 +46,19 @@ class Stream:
     Attributes:
         form: of its records: ``lines`` as they are, ``encoded`` spans, or ``records`` of the SDK.
         live: its process may still write: a last line without an end is left for later.
+        theirs: spans that the application's own exporter sends are sent, too.
         held_until: monotonic seconds until which the root of the start is waited for.
         due: monotonic seconds of the next look.
     """
 
-    def __init__(self, folder: Folder, signal: str, form: str, live: bool, skipped: Skipped) -> None:
+    def __init__(
+        self, folder: Folder, signal: str, form: str, live: bool, skipped: Skipped, theirs: bool = False
+    ) -> None:
         self.folder = folder
         self.signal = signal
         self.form = form
         self.live = live
+        self.theirs = theirs
         self.skipped = skipped  # of lines that are read for the first time
         self.held_until = 0.0
         self.due = 0.0
@@ -124,7 +129,7 @@ class Stream:
             self._counted = max(self._counted, after)
             if not line:
                 skipped.line("longer than 64 MB")
-            elif line.isspace():
+            elif line.isspace() or (MARK in line and not self.theirs and not (line := without_theirs(line))):
                 continue
             elif self.form == "lines":
                 self._queue += self._as_json(line, after, skipped)

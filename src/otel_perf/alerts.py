@@ -1,6 +1,7 @@
 """Budgets judged while the program runs: a small state machine for each, and the alerts that come of it.
 
-Imports only: amounts, budgets. It reads no clock and no metric: step() is given both. Only the worker calls it.
+Imports only: amounts, budgets, metrics.wholes. It reads no clock and no metric: step() is given both. Only the worker
+calls it.
 Reading order: the rules; Alert, Watch.step(), Evaluator.
 
 The rules, each in one place:
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 from .amounts import amount, duration
 from .budgets import SEVERITIES, TRACKED
+from .metrics.wholes import whole_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,11 +66,12 @@ class Alert:
         trace_id: of what ran then, or of the start; and
         span_id: too; 0 for none. The evaluator knows neither.
         running: what ran then, as a person calls it; may be empty.
+        whole: what a share is of, ``of the container's limit``; empty if the metric is no share.
     """
 
     __slots__ = (
         "budget", "duration", "earlier", "kind", "limit", "metric", "name", "peak", "previous", "running", "severity",
-        "span_id", "time", "trace_id", "unit", "value",
+        "span_id", "time", "trace_id", "unit", "value", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -101,6 +104,7 @@ class Alert:
         self.trace_id = 0
         self.span_id = 0
         self.running = ""
+        self.whole = whole_of(budget.instrument, {})
 
     @property
     def event(self) -> str:
@@ -120,7 +124,7 @@ class Alert:
     @property
     def body(self) -> str:
         """What happened, in a sentence."""
-        limit, lasted = self.shown(self.limit), duration(self.duration)
+        limit, lasted = f"{self.shown(self.limit)} {self.whole}".rstrip(), duration(self.duration)
         if self.kind == RESOLVED:
             return (
                 f"{self.name} holds again: {self.shown(self.value)}, limit {limit}; "
@@ -161,6 +165,8 @@ class Alert:
             found["earlier"] = self.earlier
         if self.running:
             found["running"] = self.running
+        if self.whole:
+            found["whole"] = self.whole
         return found
 
     def shown(self, value: float | None) -> str:

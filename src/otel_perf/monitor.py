@@ -46,6 +46,7 @@ class Monitor:
     Attributes:
         tick: the readings.
         evaluator: the budgets.
+        infers: the program does not say itself when it is ready.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Monitor:
             complain: takes a cause and a sentence.
             infers: the program does not say itself when it is ready.
         """
-        self._note, self._complain, self._infers = note, complain, infers
+        self._note, self._complain, self.infers = note, complain, infers
         self._asked = settings.ready_when is not None
         self.tick = Tick(choose(settings.metric_sampler, created, self._unreadable))
         try:
@@ -247,7 +248,7 @@ class Monitor:
         if start.over:
             known = start.rule not in ("exit", "shutdown", "signal") or self._asked
             return start.end - begun if known else None
-        if self._infers and not self._asked:
+        if self.infers and not self._asked:
             return None
         lasts = clock.now() - begun
         return lasts if lasts > budget.max else None

@@ -607,6 +607,7 @@ def _begin(given: dict[str, Any], booting: bool) -> None:
     runtime.writer.memory = max(0, _resident() - memory)
     start = startup.current
     if start is not None and not booting:
+        start.attributes["otel_perf.startup.awaits_ready"] = True
         start.attributes["otel_perf.startup.modules_before_init"] = len(sys.modules)
         end_pre_init()
     runtime.writer.init_time = clock.now() - begun
@@ -651,13 +652,17 @@ def _begin_again(runtime: Runtime, given: dict[str, Any]) -> None:
     runtime.booted = False
     if runtime.explainer is not None and not runtime.settings.ready_when:
         runtime.explainer.speaks_for_itself()
+    if runtime.writer.monitor is not None:
+        runtime.writer.monitor.infers = False
     runtime.given = given
     settings = config.load(given)
     settings.folder = runtime.settings.folder
     runtime.settings = runtime.writer.settings = settings
     start = startup.current
-    if start is not None and not start.over and settings.phases is not None:
-        start.phases, start.own = settings.phases, True
+    if start is not None and not start.over:
+        start.attributes["otel_perf.startup.awaits_ready"] = True
+        if settings.phases is not None:
+            start.phases, start.own = settings.phases, True
     imports.threshold = settings.import_threshold
     endpoints = _endpoints(settings)
     with runtime.writing:

@@ -1,6 +1,6 @@
 """The performance score: one number from 0 to 100 for how well the budgets hold, and what costs the points.
 
-Imports only: alerts, amounts.
+Imports only: alerts, amounts, metrics.wholes.
 
 **The formula.** Each budget that is judged has a weight by its severity as it was defined: info 1, warning 2,
 critical 4. What it costs is a part of that weight: nothing while it is ok; a quarter while it is pending; while it is
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from .alerts import EXCEEDED, PENDING, UNKNOWN
 from .amounts import amount
+from .metrics.wholes import whole_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def _part(standing: Standing) -> float:
 
 def _text(standing: Standing) -> str:
     budget = standing.budget
-    limit = f"limit {amount(budget.max, standing.unit, budget.form)}"
+    limit = f"limit {amount(budget.max, standing.unit, budget.form)} {whole_of(budget.instrument, {})}".rstrip()
     if standing.value is None:
         return f"exceeded when last seen, {limit}"
     state = "exceeded" if standing.exceeded or standing.state == EXCEEDED else "pending"

@@ -130,14 +130,15 @@ class Writer:
         return cost
 
     def _limit(self) -> float:
-        """Return the seconds that the start may take."""
+        """Return the seconds that the start may take, as the program says, else its configuration."""
         file, table = self.settings.budgets
-        if table is not None:
-            from .budgets import read, startup_limit
+        said = getattr(sys.modules.get(f"{__package__}.budgets"), "own", None)
+        if table is not None or said:
+            from .budgets import in_force, startup_limit
             from .errors import ConfigError
 
             try:
-                return startup_limit(read(file, table)) or STARTUP_LIMIT
+                return startup_limit(in_force(file, table)) or STARTUP_LIMIT
             except ConfigError as error:
                 self.complain("budgets", f"{error}; the start is judged by {STARTUP_LIMIT:g} s")
         return STARTUP_LIMIT
@@ -251,11 +252,13 @@ class Writer:
         """Build the resource again, for records that follow."""
         from . import resource
         from .export import otlp_json
+        from .metrics import wholes
 
         if not self._instance:
             number = f"{recorder.new_trace_id():032x}"
             self._instance = f"{number[:8]}-{number[8:12]}-4{number[13:16]}-{number[16:20]}-{number[20:]}"
-        self._resource = otlp_json.attributes(resource.describe(self.settings, self._instance))
+        found = wholes.facts() | resource.describe(self.settings, self._instance)  # what the user says wins
+        self._resource = otlp_json.attributes(found)
 
     def _scope(self) -> str:
         if not self._own_scope:

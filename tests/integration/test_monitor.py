@@ -301,3 +301,39 @@ def test_phase_that_is_opened_on_two_call_paths_is_one_series(run_python, metric
     times = [p["point"]["timeUnixNano"] for p in points if p["attributes"] == {"phase": "UI"}]
     assert len(set(times)) == len(times)
     assert all(0.19 < seconds < 1.0 for seconds in found), found
+
+
+def test_limit_of_the_start_that_the_program_sets_is_what_its_report_says(run_python, spans_of, tmp_path):
+    result = run_python(
+        """
+        import otel_perf as perf
+        perf.budget("startup", metric="otel_perf.startup.duration", max="300s")
+        perf.init(service="patient")
+        perf.ready()
+        print(perf.report())
+        """
+    )
+
+    assert (0, "") == (result.returncode, result.stderr)
+    assert "within the budget of 5 min" in result.stdout
+    root = next(span for span in spans_of(tmp_path) if span["name"] == "startup")
+    assert 300 == root["attributes"]["otel_perf.budget.startup"]
+
+
+@pytest.mark.parametrize("options", [[], ["-m", "otel_perf", "run", "--", sys.executable]])
+def test_report_and_alert_agree_about_a_program_that_never_says_ready(run_python, logs_of, tmp_path, options):
+    """It calls init(), so to say ready() is its part: without it the budget is exceeded once its limit has passed."""
+    program = tmp_path / "never.py"
+    program.write_text(
+        "import otel_perf as perf, time\nperf.budget('startup', metric='otel_perf.startup.duration', max='1s')\n"
+        "time.sleep(0.7)\nperf.init(service='never')\ntime.sleep(3)\n"
+    )
+
+    result = run_python([*options, program])
+    report = run_python(["-m", "otel_perf", "report"])
+    check = run_python(["-m", "otel_perf", "check"])
+
+    assert (0, "") == (result.returncode, result.stderr)
+    assert ["startup"] == sorted({event["attributes"]["budget"] for event in alerts(logs_of(tmp_path))} - {"idle"})
+    assert report.stdout.startswith("never: budget of 1 s exceeded: no ready() (the start was closed by the process's")
+    assert 1 == check.returncode, check.stdout

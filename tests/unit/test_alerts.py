@@ -409,7 +409,7 @@ def test_a_resolved_alert_is_good_news_with_duration_and_peak(run):
         ("rate(orders)", 8.5, "{order}", 9.5, "memory 9.5 order/s is over 8.5 order/s"),
         ("rate(io)", "1MB", "By", 2.5e6, "memory 2.5 MB/s is over 1 MB/s"),
         ("p95(otel_perf.function.duration{function=f})", 0.25, "", 0.3, "memory 300 ms is over 250 ms"),
-        ("process.cpu.utilization", "50%", "1", 0.75, "memory 75 % is over 50 %"),
+        ("process.cpu.utilization", "50%", "1", 0.75, "memory 75 % is over 50 % of the CPUs that it may use"),
         (CPU, "2%", "{cpu}", 0.03, "memory 0.03 cores is over 0.02 cores"),
         (MEMORY, 150_000_000, "By", 163 * MB, "memory 163 MB is over 150 MB"),
     ],
@@ -532,7 +532,8 @@ def test_a_standing_says_how_far_over_how_long_and_how_bad(run):
 def test_the_rooms_load_nothing_that_costs_time(modules_after):
     before = modules_after("import otel_perf.budgets")
 
-    assert {"otel_perf.alerts", "otel_perf.score", "otel_perf.amounts"} == (
-        modules_after("import otel_perf.budgets, otel_perf.alerts, otel_perf.score") - before
+    wholes = {f"otel_perf.metrics{room}" for room in ("", ".wholes", ".cgroup", ".names")} | {"otel_perf.system"}
+    assert {"otel_perf.alerts", "otel_perf.score", "otel_perf.amounts", *wholes} == (
+        modules_after("import otel_perf.budgets, otel_perf.alerts, otel_perf.score") - before | {"otel_perf.system"}
     )
     assert set() == before & {"typing", "dataclasses", "json", "logging", "re", "functools", "collections", "enum"}

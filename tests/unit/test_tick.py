@@ -318,7 +318,7 @@ def test_the_machine_is_looked_at_seldom_unless_a_budget_judges_it(
             tick.tick()
         written.append(len(points(tick.metrics(), load[0])))
 
-    assert ([10, 1], [2, 20]) == (every, written)
+    assert ([10, 1], [3, 20]) == (every, written), "the first two, then every tenth"
 
 
 def test_an_early_tick_takes_nothing_from_the_grid(tick: Tick, clocks: Clocks) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from otel_perf.alerts import STATES
 from otel_perf.budgets import VALUE
+from otel_perf.metrics.wholes import CPU_LIMIT, CPUS, MEMORY, MEMORY_LIMIT, USABLE, whole_of
 from otel_perf.score import Score
 
 from .advice import explain
@@ -56,6 +57,11 @@ def report_object(process: Process) -> dict[str, Any]:
         "platform": {
             "os": text_of(resource, "os.type") or None,
             "architecture": text_of(resource, "host.arch") or None,
+            "cpus": number_of(resource, CPUS),
+            "usable_cpus": number_of(resource, USABLE),
+            "container_cpus": number_of(resource, CPU_LIMIT),
+            "memory_bytes": number_of(resource, MEMORY),
+            "container_memory_bytes": number_of(resource, MEMORY_LIMIT),
         },
         "start": None if start is None else _start(process, start),
         "findings": [{"kind": one.kind, "severity": one.severity, "message": one.message} for one in found],
@@ -116,7 +122,7 @@ def _start(process: Process, start: Start) -> dict[str, Any]:
         "budget": {
             "state": verdict.state,
             "limit_seconds": verdict.limit,
-            "why_unknown": verdict.cause or None,
+            "why_unknown": (verdict.cause or None) if verdict.state == "unknown" else None,
             "last_known": list(verdict.where),
         },
         "ready": {
@@ -274,6 +280,7 @@ def _budget(process: Process, budget: Budget) -> dict[str, Any]:
         "name": kept.name,
         "metric": None if budget.instrument == VALUE else budget.metric,
         "unit": unit_of(budget, kept) or None,
+        "of": whole_of(budget.instrument, process.resource).removeprefix("of ") or None,
         "state": state or "unknown",
         "value": kept.now,
         "limit": kept.limit,
@@ -307,6 +314,7 @@ def _metric(process: Process, row: Row) -> dict[str, Any]:
     return {
         "name": series.name,
         "unit": series.unit or None,
+        "of": row.whole.removeprefix("of ") or None,
         "samples": series.count,
         "since": _moment(series.first),
         "seconds": series.seconds,

@@ -16,7 +16,7 @@ from .ending import ending_of, ending_text
 from .functions import cost_of, functions_of
 from .model import text_of
 from .report import verdict_text
-from .sampled import course_of, limits_text, rows_of, span_text, sparkline
+from .sampled import course_of, limits_text, machine_texts, rows_of, span_text, sparkline
 from .standing import alert_cells, score_of_run, states_text, summary, title
 from .startup import build_start, imports_of, length, merged, verdict_of
 from .text import Style, bytes_of, clean, count, plural, share
@@ -229,5 +229,6 @@ def _foot(process: Process) -> list[str]:
     ]
     told = ", ".join(filter(None, parts)) or "not recorded"
     python = text_of(process.resource, "process.runtime.version")
-    about = ", ".join(filter(None, [f"run {process.run}", f"Python {python}" if python else ""]))
+    parts = [f"run {process.run}", f"Python {python}" if python else "", *machine_texts(process.resource)]
+    about = ", ".join(filter(None, parts))
     return ["", f"<sub>{escape(about)}; what otel-perf cost: {escape(told)}</sub>"]

@@ -20,6 +20,7 @@ from otel_perf.budgets import CPU, DEFAULTS, PHASE, STARTUP, VALUE
 from otel_perf.export.decode import read_points
 from otel_perf.export.json_values import Skipped
 from otel_perf.export.runs import METRICS
+from otel_perf.metrics.wholes import whole_of
 
 from .functions import DURATION, functions_of, histogram_percentile, percentile
 from .model import number_of, text_of
@@ -81,6 +82,10 @@ class Judged:
             return "–"
         percent = self.budget.unit == "%" and self.unit in ("1", "%", "")
         return amount(value, "%" if percent else self.unit, self.budget.form)
+
+    def limit_text(self, resource: Mapping[str, object]) -> str:
+        """Return ``limit 150 MB``; of a share also what it is of, which the process's *resource* knows."""
+        return f"limit {self.shown(self.max)} {whole_of(self.budget.instrument, resource)}".rstrip()
 
 
 def judge_budgets(budgets: Iterable[Budget], process: Process) -> list[Judged]:
@@ -174,6 +179,8 @@ def _startup(budget: Budget, process: Process, start: Start | None) -> Judged:
         where = f" (last recorded: {' > '.join(verdict.where)})" if verdict.where else ""
         value = verdict.seconds if start.recorded else None
         return Judged(budget, "unknown", limit, value, "s", _UNKNOWN[verdict.cause] + where)
+    if verdict.cause:
+        return Judged(budget, "exceeded", limit, verdict.seconds, "s", _UNKNOWN[verdict.cause])
     exceeded = verdict.seconds > limit
     reason = _distance(verdict.seconds, limit, "s")
     if verdict.ready != "ready()":

@@ -77,6 +77,16 @@ class Series:
         self.last, self.time = value, self._time
         self._ring.add((self._time - self.first) / 1e9, value)
 
+    def times(self, factor: float, name: str) -> Series:
+        """Return the same samples times *factor*, as those of the metric *name*, a share."""
+        found = Series(name, "1")
+        found.count, found.first, found.time = self.count, self.first, self.time
+        found.low, found.high = self.low * factor, self.high * factor
+        found.average, found.last = self.average * factor, self.last * factor
+        for moment, value in self.points():
+            found._ring.add(moment, value * factor)
+        return found
+
     @property
     def seconds(self) -> float:
         """From the first sample to the newest."""

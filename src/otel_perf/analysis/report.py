@@ -151,7 +151,7 @@ def _head(process: Process, start: Start | None, explanation: Explanation | None
 def verdict_text(subject: str, verdict: Verdict, style: Style) -> str:
     """Return the verdict on the start of *subject* in one sentence."""
     took, limit = style.duration(verdict.seconds), style.duration(verdict.limit)
-    if verdict.state != "unknown":
+    if not verdict.cause:
         rule = "" if verdict.ready == "ready()" else f" (ready: {RULES.get(verdict.ready, style.clean(verdict.ready))})"
         difference = style.duration(abs(verdict.limit - verdict.seconds))
         within = f"within the budget of {limit} ({difference} left)"
@@ -166,7 +166,7 @@ def verdict_text(subject: str, verdict: Verdict, style: Style) -> str:
         "no end": "the start has no end (killed, or still going on)" + last,
         "unsaid": f"the record does not say what ended the start after {took}",
     }[verdict.cause]
-    return f"{subject}: budget of {limit} unknown: {why}"
+    return f"{subject}: budget of {limit} {verdict.state}: {why}"
 
 
 def _context(process: Process, style: Style) -> list[str]:
@@ -179,6 +179,7 @@ def _context(process: Process, style: Style) -> list[str]:
     platform = " ".join(filter(None, (text_of(resource, "os.type"), text_of(resource, "host.arch"))))
     if platform:
         parts.append(style.clean(platform))
+    parts += sampled.machine_texts(resource)
     first = process.root or (process.nodes[0] if process.nodes else None)
     if first is not None:
         try:

@@ -8,16 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from otel_perf.amounts import amount, count, duration, three
-from otel_perf.metrics.names import CORES, FILES, HANDLES, MEMORY, THREADS
+from otel_perf.amounts import amount, bytes_of, count, duration, three
+from otel_perf.metrics.names import CORES, FILES, HANDLES, MEMORY, MEMORY_SHARE, THREADS
 from otel_perf.metrics.trend import trend
+from otel_perf.metrics.wholes import CPU_LIMIT, CPUS, MEMORY_LIMIT, USABLE, cpus_text, memory_of, whole_of
 
+from .model import number_of
 from .record import SHARE
 from .standing import definitions_of
 from .table import table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from otel_perf.budgets import Budget
     from otel_perf.metrics.trend import Trend
@@ -52,6 +55,7 @@ class Row:
         unit: of its values; ``%`` for a share that is meant in percent.
         limits: the budgets that are a line in its chart.
         trend: where it heads, None if nobody knows, or it is nothing that can run out.
+        whole: what a share is of, ``of the container's limit``.
     """
 
     series: Series
@@ -59,6 +63,7 @@ class Row:
     unit: str
     limits: list[Budget] = field(default_factory=list)
     trend: Trend | None = None
+    whole: str = ""
 
     def shown(self, value: float) -> str:
         """Return *value* as a person reads it; what is a number of things goes without their name."""
@@ -103,17 +108,45 @@ def rows_of(process: Process) -> list[Row]:
         heads = trend(series.points()) if name in _HEADING else None
         rows.append(Row(series, label, series.unit, lines, heads))
         if name == CORES[0] and SHARE in found:
-            rows.append(Row(found[SHARE], _usable(series, found[SHARE]), "%"))
+            rows.append(_share(process, found[SHARE], _usable(series, found[SHARE], process), limits))
+        whole = memory_of(process.resource) if name == MEMORY[0] else None
+        if whole is not None:
+            share = series.times(1 / whole, MEMORY_SHARE[0])
+            row = _share(process, share, "", limits)
+            if row.limits or MEMORY_LIMIT in process.resource:  # that of the machine's memory says little
+                rows.append(row)
     return rows
 
 
-def _usable(cores: Series, share: Series) -> str:
-    """Say of how many CPUs a share is: the two are samples of one thing."""
+def _share(process: Process, series: Series, whole: str, limits: list[Budget]) -> Row:
+    """Return the row of a share, which is called by what it is of."""
+    whole = whole or whole_of(series.name, process.resource)
+    lines = sorted((one for one in limits if one.instrument == series.name), key=lambda one: one.max)
+    return Row(series, f"  {whole}", "%", lines, whole=whole)
+
+
+def _usable(cores: Series, share: Series, process: Process) -> str:
+    """Say of how many CPUs a share is: its resource knows, else the two are samples of one thing."""
+    if USABLE in process.resource:
+        return whole_of(share.name, process.resource)
     if not cores.high or not share.high:
-        return "  of all usable"
+        return "of all usable"
     number = cores.high / share.high
     number = round(number) if abs(number - round(number)) < 0.05 else number
-    return f"  of {three(number)} CPU{'' if number == 1 else 's'}"
+    return f"of {cpus_text(number)}"
+
+
+def machine_texts(resource: dict[str, Any]) -> list[str]:
+    """Return what the process may use, ``2 of 8 CPUs`` and ``268 MB of memory (the container's limit)``, if known."""
+    cpus, usable, limit = (number_of(resource, name) for name in (CPUS, USABLE, CPU_LIMIT))
+    found = []
+    if usable:
+        some = f"{three(usable)} of {cpus_text(cpus)}" if cpus and usable < cpus else cpus_text(usable)
+        found.append(some + (" (the container's limit)" if usable == limit else ""))
+    memory = memory_of(resource)
+    if memory is not None:
+        found.append(f"{bytes_of(memory)} of memory" + (" (the container's limit)" if MEMORY_LIMIT in resource else ""))
+    return found
 
 
 # --- for a terminal --------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from otel_perf.amounts import amount, three
 from otel_perf.budgets import SEVERITIES, VALUE, Budget, read
 from otel_perf.errors import ConfigError
 from otel_perf.metrics.names import INSTRUMENTS
+from otel_perf.metrics.wholes import whole_of
 from otel_perf.score import Score, score_of
 
 from .ending import ending_of
@@ -195,6 +196,8 @@ def alert_cells(process: Process, alert: Episode) -> list[str]:
     form = "" if budget is None else budget.form
     unit = alert.unit or ("" if budget is None else unit_of(budget, kept))
     numbers = ["–" if value is None else amount(value, unit, form) for value in (record.peak(alert), alert.limit)]
+    if budget is not None:
+        numbers[1] = f"{numbers[1]} {whole_of(budget.instrument, process.resource)}".rstrip()
     lasted = Style().duration(record.lasted(alert))
     return [alert.budget, alert.severity, _clock(process, alert.since), lasted, *numbers, end_of(process, alert)]
 

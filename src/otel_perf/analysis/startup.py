@@ -36,6 +36,8 @@ class Start:
         ready: what ended it: ``ready()``, ``exit`` (nobody called ready()), another rule, or empty if
             unknown.
         ready_when: the rule that was asked for, empty if none was: a start that is meant to last until the exit.
+        awaited: the program called init() itself, so that to say ready() was its part: without it the budget is exceeded
+            as soon as its limit has passed.
         imports_seen: imports that ran, those too fast for a span included; 0 where unknown.
         modules_before: modules that were loaded before init(), so that their times are not known.
     """
@@ -46,6 +48,7 @@ class Start:
     limit: float = LIMIT
     ready: str = ""
     ready_when: str = ""
+    awaited: bool = False
     modules_before: int = 0
     imports_seen: int = 0
 
@@ -67,6 +70,7 @@ def build_start(process: Process) -> Start | None:
         start.limit = limit
     start.ready = text_of(attributes, "otel_perf.ready")
     start.ready_when = text_of(attributes, "otel_perf.startup.ready_when")
+    start.awaited = attributes.get("otel_perf.startup.awaits_ready") is True
     start.imports_seen = int(number_of(attributes, "otel_perf.startup.imports") or 0)
     start.modules_before = int(number_of(attributes, "otel_perf.startup.modules_before_init") or 0)
     _join(start, process.nodes)
@@ -174,7 +178,7 @@ class Verdict:
         seconds: how long the start took, or how much of it was recorded.
         limit: the budget.
         ready: as in Start.
-        cause: why it is unknown: ``exit`` or ``shutdown`` (no ready()), ``interrupted`` (a signal), ``no
+        cause: why it is unknown, or how one ended that was to say ready() and exceeded its limit without: ``exit`` or ``shutdown`` (no ready()), ``interrupted`` (a signal), ``no
             end`` (killed, or not over), ``unsaid`` (not in the record).
         where: the last thing that is known of a start that was interrupted or has no end, outermost first.
     """
@@ -199,7 +203,8 @@ def verdict_of(start: Start) -> Verdict:
         cause = CLOSED_BY[start.ready]
     if cause:
         where = last_known(start) if cause in ("no end", "interrupted") else ()
-        return Verdict("unknown", seconds, start.limit, start.ready, cause, where)
+        state = "exceeded" if start.awaited and seconds > start.limit else "unknown"
+        return Verdict(state, seconds, start.limit, start.ready, cause, where)
     return Verdict("exceeded" if seconds > start.limit else "within", seconds, start.limit, start.ready)
 
 

@@ -12,7 +12,7 @@ from otel_perf.analysis.text import duration
 from otel_perf.export import endpoint as endpoints_room
 from otel_perf.export.endpoint import SIGNALS
 
-from . import installed, network, runs, settings
+from . import installed, network, runs, sampling, settings
 from .advice import Adviser
 from .found import ERROR, Finding, Part, Secrets
 
@@ -78,6 +78,7 @@ def diagnose(endpoint: str = "", protocol: str = "", folder: str = "", limit: fl
         "run folder": lambda: runs.examine(chosen, folder or chosen.folder, endpoints, deadline - 0.5),
         "hooks": lambda: installed.hooks(chosen, deadline - 0.2 - time.monotonic()),
         "packages": lambda: installed.versions(endpoints),
+        "sampling": lambda: sampling.examine(chosen),
         "settings": lambda: settings.examine(chosen, environ),
     }
     found: dict[str, Part] = {}

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from otel_perf.analysis.text import bytes_of, plural
 from otel_perf.errors import UserError
-from otel_perf.export.decode import points_of, read_lines, spans_of
+from otel_perf.export.decode import logs_of, points_of, read_lines, spans_of
 from otel_perf.export.follow.files import Folder, is_alive, is_marked
 from otel_perf.export.json_values import Skipped
-from otel_perf.export.runs import FILES, METRICS, TRACES, find_runs
+from otel_perf.export.runs import FILES, LOGS, METRICS, TRACES, find_runs
+from otel_perf.monitor import ABSENT
 
 from .found import Part
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 DROPPED = "otel_perf.self.dropped"
 PROVIDER = "otel_perf.provider"
+MOST_ABSENT = 30  # sentences on what could not be sampled
 _LITTLE = 50 * 10**6  # bytes free on the disk below which it is said
 
 
@@ -39,6 +41,7 @@ class Newest:
         damaged: of each reason, how many lines or records could not be read.
         root: attributes of the first root of a start that was found.
         scopes: names of what recorded spans.
+        absent: sentences on what could not be sampled, each with its metric.
         provider: the class of the program's TracerProvider, where a span says so.
         whole: everything was read.
     """
@@ -49,6 +52,7 @@ class Newest:
         self.damaged: dict[str, int] = {}
         self.root: dict[str, Any] = {}
         self.scopes: set[str] = set()
+        self.absent: dict[str, str] = {}
         self.provider = ""
         self.whole = True
 
@@ -159,6 +163,7 @@ def _newest(part: Part, run: Run, settings: Settings, deadline: float) -> None:
         "refused": found.refused,
         "damaged": found.damaged,
         "provider": found.provider,
+        "absent": sorted(set(found.absent.values())),
         "whole": found.whole,
     }
     if not found.whole:
@@ -179,6 +184,10 @@ def _newest(part: Part, run: Run, settings: Settings, deadline: float) -> None:
     if found.damaged:
         number = sum(found.damaged.values())
         part.note(f"{plural(number, 'damaged line')} in the newest run, skipped ({', '.join(found.damaged)})")
+    if found.absent:
+        part.row("not sampled", ", ".join(sorted(set(found.absent.values()))), "as the newest run recorded")
+    for text in list(found.absent)[:MOST_ABSENT]:
+        part.note(f"in the newest run {text}")
     _start(part, run, found)
     _provider(part, found, settings)
 
@@ -195,6 +204,9 @@ def _read(found: Newest, path: str, deadline: float) -> None:
                     break
                 if name == TRACES:
                     _look_at_spans(found, data, skipped)
+                for log in logs_of(data, skipped) if name == LOGS else ():
+                    if log.event == ABSENT and isinstance(log.body, str) and len(found.absent) < MOST_ABSENT:
+                        found.absent[log.body] = str(log.attributes.get("metric", ""))
                 for point in points_of(data, skipped) if name == METRICS else ():
                     if point.metric == DROPPED and point.value is not None:
                         dropped = int(point.value)  # it is cumulative: the last one counts

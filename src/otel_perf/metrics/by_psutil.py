@@ -1,8 +1,9 @@
 """The same once a second through psutil: macOS, Windows, and wherever it is asked for.
 
 Imports psutil, so that only the worker loads it. Each function is looked up when it is called: one that this system
-does not have, that is not allowed or gives nothing takes its own metrics away and no others. The rates are not those
-of psutil, of which each reading shortens the interval of another one.
+does not have, that is not allowed or gives nothing takes its own metrics away and no others, and what psutil fills with
+a number that nobody measured is left out. The rates are not those of psutil, of which each reading shortens the
+interval of another one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from otel_perf import clock
 from otel_perf.system import calls
 
 from .names import (
+    ALL_FAULTS,
+    ALL_SWITCHES,
     CPU_STATES,
     DISK,
     DISK_NAMES,
@@ -42,9 +45,13 @@ if TYPE_CHECKING:
     from .names import Values
 
 _FILES, _COUNT = (HANDLES, "num_handles") if sys.platform == "win32" else (FILES, "num_fds")
+_COUNTS_BOTH = sys.platform in ("darwin", "win32")  # as voluntary; its involuntary is always 0
+_NO_DROPOUT = sys.platform == "darwin" or "bsd" in sys.platform  # it is always 0
+LOAD_AFTER = 6.0  # seconds: on Windows psutil computes the load every five, and says 0.0 before
 _DISK_FIELDS = ("read_bytes", "write_bytes", "read_count", "write_count", "read_time", "write_time")
 _NETWORK_FIELDS = (
-    "bytes_sent", "bytes_recv", "packets_sent", "packets_recv", "errout", "errin", "dropout", "dropin",
+    "bytes_sent", "bytes_recv", "packets_sent", "packets_recv", "errout", "errin",
+    "" if _NO_DROPOUT else "dropout", "dropin",
 )  # fmt: skip
 
 
@@ -76,6 +83,8 @@ class ByPsutil(Sampler):
             (DISK_NAMES, self._read_disks),
             (NETWORK_NAMES, self._read_networks),
         ]
+        self._load_due = 0.0
+        self._begin_load()
         self._read_cpus_first()
 
     def read(self) -> Reading:
@@ -89,13 +98,19 @@ class ByPsutil(Sampler):
     def _read_memory(self, values: Values) -> None:
         found = self._process.memory_info()
         values[MEMORY], values[VIRTUAL] = found.rss, found.vms
+        faults = getattr(found, "num_page_faults", None)  # of Windows, which has no getrusage()
+        if faults is not None:
+            values[ALL_FAULTS] = faults
 
     def _read_threads(self, values: Values) -> None:
         values[THREADS] = self._process.num_threads()
 
     def _read_switches(self, values: Values) -> None:
         found = self._process.num_ctx_switches()
-        values[SWITCHES[0]], values[SWITCHES[1]] = found.voluntary, found.involuntary
+        if _COUNTS_BOTH:
+            values[ALL_SWITCHES] = found.voluntary
+        else:
+            values[SWITCHES[0]], values[SWITCHES[1]] = found.voluntary, found.involuntary
 
     def _read_io(self, values: Values) -> None:
         found = self._process.io_counters()
@@ -124,8 +139,20 @@ class ByPsutil(Sampler):
             totals.append(sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0))
         self._cpus.add(values, states, rows, totals)
 
+    def _begin_load(self) -> None:
+        """Have psutil begin to measure the load where the system does not: its first call does."""
+        if sys.platform != "win32":
+            return
+        self._load_due = clock.now() + LOAD_AFTER
+        try:
+            psutil.getloadavg()
+        except Exception:  # noqa: BLE001  # the first reading says so
+            self._load_due = 0.0
+
     def _read_load(self, values: Values) -> None:
-        values[LOAD] = psutil.getloadavg()[0]
+        found = psutil.getloadavg()[0]
+        if clock.now() >= self._load_due:
+            values[LOAD] = found
 
     def _read_system_memory(self, values: Values) -> None:
         found = psutil.virtual_memory()

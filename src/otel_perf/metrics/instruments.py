@@ -598,8 +598,12 @@ def instrument_metrics(start: int, time: int, changed: list[tuple[Any, Any]] | N
     metrics: list[str] = []
     overflowed, refused = [], []
     for instrument in list(_instruments.values()):
-        found = list(instrument.series.values())
-        points = [instrument.point(series, noted, _when(series.start, start, time)) for series in found]
+        is_sum = not isinstance(instrument, Gauge)  # a gauge's value counts from nowhere
+        when = f'"timeUnixNano":"{time}"'
+        points = [
+            instrument.point(series, noted, _when(series.start, start, time) if is_sum else when)
+            for series in list(instrument.series.values())
+        ]
         metrics += _parts(instrument.name, instrument.unit or "", instrument.description, instrument, points)
         overflowed.append(_point(instrument.overflowed, noted, _when(start, start, time)))
         refused.append(_point(instrument.refused, noted, _when(start, start, time)))

@@ -1,7 +1,7 @@
 """One look at the process and the machine: whoever wants a value of a second takes it from the same Reading.
 
-Imports only: gc, os, sys, time, clock, pauses, cgroup, names; proc.py or by_psutil.py is loaded by choose(). What
-cannot be read is absent, never zero, and costs nothing else: one part that fails is named once, all others go on.
+Imports only: gc, os, sys, time, clock, pauses, cgroup, names, wholes; proc.py or by_psutil.py is loaded by choose().
+What cannot be read is absent, never zero, and costs nothing else: one part that fails is named once, all others go on.
 Reading order: Reading, Sampler.read(), choose().
 """
 
@@ -15,7 +15,7 @@ import time
 from otel_perf import clock, pauses
 from otel_perf.system import calls
 
-from . import cgroup
+from . import cgroup, wholes
 from .names import (
     ALL_CPUS,
     COLLECTED,
@@ -156,14 +156,17 @@ class Sampler:
         pauses.end("metrics")
 
     def facts(self) -> dict[str, Any]:
-        """Return what percentages are percentages of, as resource attributes."""
-        self._look_at_limits(clock.now())
-        found: dict[str, Any] = {"otel_perf.cpu.usable": self.usable}
-        if self.limits.cpus is not None:
-            found["otel_perf.container.cpu.limit"] = self.limits.cpus
-        if self.limits.memory is not None:
-            found["otel_perf.container.memory.limit"] = self.limits.memory
-        return found
+        """Return what percentages are percentages of now, as resource attributes."""
+        return wholes.facts(self.limits)
+
+    def probe(self) -> dict[str, str]:
+        """Try everything, also what is read seldom; return what cannot be read, each with the reason."""
+        self.read()
+        try:
+            self._unique()
+        except Exception as error:  # noqa: BLE001  # as in read()
+            self._fails((UNIQUE[0],), error)
+        return dict(self.absent)
 
     def read(self) -> Reading:
         """Look once."""
@@ -172,7 +175,7 @@ class Sampler:
         time_ns = clock.wall_ns()
         moment = self._look_at_cpu(values)
         values[UPTIME] = round(max(0.0, clock.since_boot() - self._booted), 3)
-        whole = self._count % self.machine_every == 0
+        whole = self._count % self.machine_every == 0 or self._count == 1  # the first is too early for a rate of CPUs
         self._count += 1
         for names, part in [*self._parts, *self._machine] if whole else self._parts:
             try:
@@ -277,10 +280,14 @@ class Sampler:
 
 
 class _Cpus:
-    """Shares of the time that each CPU of the machine spent in each state, from one look to the next."""
+    """Shares of the time that each CPU of the machine spent in each state, from one look to the next.
+
+    A look that comes too soon has no shares: the CPUs' times have a grain of 10 ms.
+    """
 
     def __init__(self) -> None:
         self._before: tuple[list[Sequence[float]], list[float]] = [], []
+        self._moment = 0.0
         self._keys: list[tuple[Key, ...]] = []
 
     def add(self, values: Values, states: tuple[str, ...], now: list[Sequence[float]], totals: list[float]) -> None:
@@ -292,7 +299,10 @@ class _Cpus:
             now: of each CPU its time in each of *states*, and then that in which it waited for a disk.
             totals: of each CPU its time in all.
         """
-        before, self._before = self._before, (now, totals)
+        moment = clock.now()
+        if len(self._before[1]) == len(totals) and moment - self._moment < SHORTEST:
+            return
+        before, self._before, self._moment = self._before, (now, totals), moment
         if len(before[1]) != len(totals):  # the first look, or a CPU was switched on or off
             self._keys = [of_cpu(number + 1, states) for number in range(len(totals))]
             return

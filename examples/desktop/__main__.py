@@ -22,10 +22,19 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         epilog="The recorded run lies in .otel-perf/ afterwards: otel-perf report shows it.",
     )
     parser.add_argument("--messages", type=int, metavar="N", help="telemetry messages to send (default: settings.toml)")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="spread them over S seconds (default: as fast as possible)",
+    )
     parser.add_argument("--version", action="version", version=__version__)
     options = parser.parse_args(arguments)
     if options.messages is not None and options.messages < 0:
         parser.error(f"argument --messages: must be 0 or more, got {options.messages}")
+    if not 0 <= options.seconds <= 3600:
+        parser.error(f"argument --seconds: must be 0 to 3600, got {options.seconds:g}")
     return options
 
 
@@ -36,7 +45,7 @@ def main() -> int:
     from desktop.app import run  # after init(), so that what it imports is timed
 
     try:
-        run(options.messages)
+        run(options.messages, options.seconds)
     except KeyboardInterrupt:
         return 130
     return 0

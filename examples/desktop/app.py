@@ -19,8 +19,13 @@ if TYPE_CHECKING:
     from desktop.ui.dashboard import Dashboard
 
 
-def run(messages: int | None = None) -> None:
-    """Start, send *messages* readings (None: as many as the settings say), print a summary and clean up."""
+def run(messages: int | None = None, seconds: float = 0.0) -> None:
+    """Start, send *messages* readings (None: as many as the settings say), print a summary and clean up.
+
+    *seconds*: how long sending them lasts at least.
+    """
+    alerts: list[str] = []
+    perf.on_alert(lambda alert: alerts.append(alert.body))
     with ExitStack() as stack:
         core = start_core(stack)
         with perf.phase("DeviceManager"):
@@ -41,12 +46,15 @@ def run(messages: int | None = None) -> None:
         host = PluginHost(core)
         names = host.load(core.settings.plugins_disabled, core.settings.plugins_threaded)
         dashboard.model.plugins.extend(names)
+        perf.budget("backlog", metric="desktop.backlog", max=core.settings.telemetry_backlog)
         perf.ready()
 
         from desktop.steady import work
 
-        work(core, link, dashboard, host, core.settings.telemetry_messages if messages is None else messages)
+        count = core.settings.telemetry_messages if messages is None else messages
+        work(core, link, dashboard, host, count, seconds)
         _print_summary(core, manager, link, dashboard, host)
+        sys.stdout.writelines(f"alert: {text}\n" for text in alerts)
 
 
 @perf.phase("CoreInit")

@@ -27,6 +27,7 @@ class Settings:
     telemetry_messages: int
     telemetry_save_every: int
     telemetry_slow_save: str
+    telemetry_backlog: int
     ui_columns: int
     ui_rows: int
     plugins_disabled: list[str]
@@ -50,6 +51,7 @@ _RULES = {
     "telemetry.messages": Rule(int, 0, 1_000_000),
     "telemetry.save_every": Rule(int, 1, 10_000),
     "telemetry.slow_save": Rule(str),
+    "telemetry.backlog": Rule(int, 1, 1_000_000),
     "ui.columns": Rule(int, 60, 300),
     "ui.rows": Rule(int, 20, 100),
     "plugins.disabled": Rule(list),

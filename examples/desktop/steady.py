@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -17,15 +18,23 @@ if TYPE_CHECKING:
     from desktop.ui.dashboard import Dashboard
 
 
-def work(core: Core, link: Link, dashboard: Dashboard, host: PluginHost, count: int) -> None:
-    """Take and process *count* readings, as fast as they can be processed."""
+def work(core: Core, link: Link, dashboard: Dashboard, host: PluginHost, count: int, seconds: float = 0.0) -> None:
+    """Take and process *count* readings, as fast as they can be processed, but in *seconds* at least."""
+    backlog = perf.gauge("desktop.backlog", unit="{message}")
+    processed = perf.counter("desktop.messages", unit="{message}")
+    begun, left = time.monotonic(), count
     source = readings(count, core.folder)
     while batch := list(islice(source, core.settings.telemetry_save_every)):
+        backlog.set(left)
         send(link, host, batch)
         with perf.operation("save", slow=core.settings.telemetry_slow_save):
             core.database.save_readings(batch)
             dashboard.save(core.folder / "dashboard.svg")
         dashboard.show(batch)
+        processed.add(len(batch))
+        left -= len(batch)
+        time.sleep(max(0.0, begun + seconds * (1 - left / count) - time.monotonic()))
+    backlog.set(left)
 
 
 @perf.profile

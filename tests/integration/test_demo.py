@@ -14,7 +14,7 @@ def start_of(spans):
 
 
 def test_demo_shows_the_report_with_all_seven_phases(run_python, tmp_path):
-    result = run_python(["-m", "otel_perf", "demo", "--messages", "50"])
+    result = run_python(["-m", "otel_perf", "demo", "--messages", "50", "--seconds", "0"])
 
     assert 0 == result.returncode, result.stderr
     rows = [line.split()[0] for line in result.stderr.splitlines() if line.startswith("  ") and line.split()]
@@ -42,3 +42,16 @@ def test_sample_runs_unrecorded_under_the_same_code(run_python, tmp_path):
 
     assert 0 == result.returncode, result.stderr
     assert not (tmp_path / ".otel-perf").exists()
+
+
+def test_demo_provokes_an_alert_that_its_callback_and_its_report_show(run_python, logs_of, tmp_path):
+    result = run_python(["-m", "otel_perf", "demo", "--seconds", "4"])
+
+    assert 0 == result.returncode, result.stderr
+    alerts = [line for line in result.stdout.splitlines() if line.startswith("alert: backlog")]
+    assert 2 == len(alerts), result.stdout
+    assert alerts[0].endswith("is over 160")
+    assert alerts[1].startswith("alert: backlog holds again")
+    events = [event for event in logs_of(tmp_path) if event["attributes"].get("budget") == "backlog"]
+    assert ["otel_perf.budget.exceeded", "otel_perf.budget.resolved"] == [event["name"] for event in events]
+    assert "backlog  warning" in result.stderr

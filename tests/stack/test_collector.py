@@ -419,3 +419,29 @@ SPAN_ID = re.compile(rb'"spanId":"([0-9a-f]{16})"')
 
 def read_all(folder: Path) -> bytes:
     return b"".join(file.read_bytes() for file in folder.glob("*/*/traces.jsonl"))
+
+
+@official_protocols
+def test_alert_of_the_demo_is_in_the_collector_linked_to_the_trace_of_its_start(
+    protocol, collector, run_python, logs_of, spans_of, metrics_of, tmp_path
+):
+    there = collector()
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": there.url(protocol), "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
+
+    result = run_python(["-m", "otel_perf", "demo", "--seconds", "4"], env=env)
+
+    assert 0 == result.returncode, result.stderr
+    assert "alert: backlog" in result.stdout, "the callback had it"
+    here, came = (
+        [e for e in logs_of(at) if e["attributes"].get("budget") == "backlog"] for at in (tmp_path, there.folder)
+    )
+    assert ["otel_perf.budget.exceeded", "otel_perf.budget.resolved"] == [event["name"] for event in came]
+    assert comparable(here) == comparable(came)
+    (root,) = [span for span in spans_of(there.folder) if span["name"] == "startup"]
+    assert {root["trace_id"]} == {event["trace_id"] for event in came}
+    states = [
+        p["point"]["value"]
+        for p in metrics_of(there.folder)
+        if p["metric"] == "otel_perf.budget.state" and p["attributes"] == {"budget": "backlog"}
+    ]
+    assert (2, 0) == (max(states), states[-1])

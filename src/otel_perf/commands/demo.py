@@ -12,7 +12,8 @@ from . import run
 
 EPILOG = """examples:
   otel-perf demo
-  otel-perf demo --messages 2000
+  otel-perf demo --messages 2000 --seconds 30
+  otel-perf demo --seconds 0                     as fast as possible: too short for metrics and alerts
 """
 
 
@@ -28,11 +29,15 @@ def main(argv: list[str]) -> int:
         "--messages",
         type=int,
         default=300,
-        help="telemetry messages to process after the start (default 300)",
+        help="telemetry messages to process after the start (default 300; more than 160 that wait are an alert)",
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=5.0, help="how long processing them lasts at least (default 5)"
     )
     options = parser.parse_args(argv)
     sample = _sample()
-    code = run.main(["--report", "--", sys.executable, str(sample), "--messages", str(options.messages)])
+    words = [str(sample), "--messages", str(options.messages), "--seconds", str(options.seconds)]
+    code = run.main(["--report", "--", sys.executable, *words])
     sys.stderr.write("\nThe run is kept: `otel-perf report` shows this again, `otel-perf report --list` all runs.\n")
     return code
 

@@ -13,6 +13,7 @@ from .errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
 STARTUP = "otel_perf.startup.duration"
@@ -31,6 +32,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "memory": {"metric": MEMORY, "max": "150MB", "for": "3s"},
     "monitor": {"metric": LATENESS, "max": "100ms", "for": "3s", "severity": "info"},
 }
+DEFINED = "otel_perf.config.budget"  # the event that says what a budget is; no alert, by its name
 SLACK = 0.1  # seconds by which ticks may be off their second
 
 _KEYS = ("metric", "max", "for", "clear", "cooldown", "severity", "idle")
@@ -121,6 +123,27 @@ class Budget:
     def wrong(self, text: str) -> ConfigError:
         """Return the error that says *text* of this budget, and where it stands."""
         return ConfigError(f"budget {self.name!r}: {text}" + (f" ({self.source})" if self.source else ""))
+
+    def fields(self) -> dict[str, Any]:
+        """Return the definition as attributes of an event; from_fields() is the way back."""
+        return {
+            "budget": self.name, "metric": self.metric, "limit": self.max, "unit": self.unit, "for": self.for_,
+            "clear": self.clear, "cooldown": self.cooldown, "severity": self.severity, "idle": self.idle,
+        }  # fmt: skip
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any], source: str) -> Budget:
+        """Return the budget whose fields() these are.
+
+        Raises: ConfigError: they are damaged.
+        """
+        found = cls(
+            str(fields.get("budget")), metric=fields.get("metric", ""), max=fields.get("limit", ""),
+            for_=fields.get("for", ""), clear=fields.get("clear"), cooldown=fields.get("cooldown"),
+            severity=fields.get("severity", ""), idle=fields.get("idle", False), source=source,
+        )  # fmt: skip
+        found.unit = str(fields.get("unit", ""))
+        return found
 
     def _limit(self, key: str, value: object) -> tuple[float, str]:
         try:

@@ -10,7 +10,7 @@ import sys
 
 from . import clock, recorder, startup, threads
 from .alerts import OK, Alert, Evaluator, callbacks
-from .budgets import PHASE, STARTUP, in_force, own
+from .budgets import DEFINED, PHASE, STARTUP, in_force, own
 from .errors import ConfigError
 from .export.otlp_json import attributes, double, gauge_text, metric_text
 from .metrics.names import CORES, INSTRUMENTS, WRITTEN
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .metrics.offered import Values
 
 METRICS_API = "opentelemetry.metrics"
+INFO = 9  # severity number
 FUNCTION = "otel_perf.function.duration"
 DROPPED = "otel_perf.self.dropped"
 ABSENT = "otel_perf.metric.absent"  # event: a metric cannot be read
@@ -75,7 +76,11 @@ class Monitor:
             complain("budgets", f"{error}; the defaults are judged, and what the program sets")
             found = in_force("", None)
         self.evaluator = Evaluator(found, clock.now(), _unit_of)
+        for budget in found:
+            if budget.source:  # else everybody knows it
+                self._define(budget)
         self._own: list[Budget] | None = None  # that the program has set, as far as they are watched
+        self._defines = False  # those of the beginning are defined
         self._take_own()
         self._counts: dict[tuple[str, str], int] = {}
         self._heads: dict[str, str] = {}  # of a budget's points
@@ -128,10 +133,18 @@ class Monitor:
         budgets = list(own.values())
         if budgets == self._own:
             return
+        before = self._own or []
         self._own = budgets
         for budget in budgets:
             self.evaluator.add(budget)
+            if self._defines and budget not in before:
+                self._define(budget)
+        self._defines = True
         self.tick.watch(frozenset([watch.budget.instrument for watch in self.evaluator.watches()]))
+
+    def _define(self, budget: Budget) -> None:
+        """Record what a budget is: whoever reads the run may have another configuration, and not this program."""
+        self._note(DEFINED, INFO, (0, 0), budget.fields())
 
     def _idle(self) -> bool | None:
         """Return whether no tracked work ran since the last look, None if the program never recorded any.

@@ -337,3 +337,31 @@ def test_report_and_alert_agree_about_a_program_that_never_says_ready(run_python
     assert ["startup"] == sorted({event["attributes"]["budget"] for event in alerts(logs_of(tmp_path))} - {"idle"})
     assert report.stdout.startswith("never: budget of 1 s exceeded: no ready() (the start was closed by the process's")
     assert 1 == check.returncode, check.stdout
+
+
+def test_budgets_of_the_program_are_known_to_who_reads_its_run(run_python, logs_of, tmp_path):
+    """With metric, unit and severity, also of one that never was exceeded; the file may be another by then."""
+    (tmp_path / "otel-perf.toml").write_text('[budgets]\nmemory = "5GB"\n')
+    run_python(
+        """
+        import time
+        import otel_perf as perf
+        perf.budget("files", metric="process.unix.file_descriptor.count", max=500, severity="critical")
+        perf.init(service="defined")
+        perf.ready()
+        time.sleep(1.2)
+        perf.budget("late", metric="process.memory.usage", max="6GB", for_="2s")
+        time.sleep(2)
+        """
+    )
+    (tmp_path / "otel-perf.toml").unlink()
+
+    check = run_python(["-m", "otel_perf", "check"])
+
+    defined = [event["attributes"] for event in logs_of(tmp_path) if event["name"] == "otel_perf.config.budget"]
+    assert ["memory", "files", "late"] == [one["budget"] for one in defined]
+    assert ("critical", 500) == (defined[1]["severity"], defined[1]["limit"])
+    assert ("By", 2) == (defined[2]["unit"], defined[2]["for"])
+    rows = {line.split()[1]: line for line in check.stdout.splitlines()[1:] if line.strip()}
+    assert "limit 6 GB" in rows["late"].replace("  ", " ") or "6 GB" in rows["late"], check.stdout
+    assert "5 GB" in rows["memory"], check.stdout

@@ -9,7 +9,8 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from otel_perf.alerts import ESCALATED, EXCEEDED, OK, PENDING, RAISED, RESOLVED
-from otel_perf.budgets import SEVERITIES
+from otel_perf.budgets import DEFINED, SEVERITIES, Budget
+from otel_perf.errors import ConfigError
 from otel_perf.metrics.names import CORES, CPU_SHARE, FILES, HANDLES, MEMORY, THREADS
 from otel_perf.metrics.series import Ring
 
@@ -22,6 +23,7 @@ SHARE = CPU_SHARE[0][0]
 SHOWN = (CORES[0], SHARE, MEMORY[0], THREADS[0], FILES[0], HANDLES[0])
 SCORE = "otel_perf.score"
 BUDGET = "otel_perf.budget."  # of metrics: value, limit, state; of events: exceeded, escalated, resolved
+PROGRAM = "program"  # source of a budget that only the program's own record knows
 LARGEST = 1e100  # what is more was never measured, and could not be reckoned with
 STALE = 150_000_000_000  # nanoseconds after which a budget without a state is gone
 MOST_ALERTS = 200  # that are kept, the newest
@@ -111,12 +113,11 @@ class Kept:
         exceeded: it was exceeded at some time.
         metric: as the budget has it, where an alert says so; and
         unit: of its values.
-        severity: that of its first alert, and
-        severe: that alert was of twice the limit: then this may be one more than the budget has.
+        severity: that of its first alert.
     """
 
     __slots__ = (
-        "exceeded", "limit", "metric", "name", "peak", "severe", "severity", "state", "time", "unit", "value",
+        "exceeded", "limit", "metric", "name", "peak", "severity", "state", "time", "unit", "value",
         "value_time", "worst",
     )  # fmt: skip
 
@@ -128,7 +129,7 @@ class Kept:
         self.value: float | None = None
         self.worst: float | None = None
         self.peak: float | None = None
-        self.exceeded = self.severe = False
+        self.exceeded = False
         self.metric = self.unit = self.severity = ""
 
     @property
@@ -192,6 +193,7 @@ class Record:
     Attributes:
         series: by instrument, those of SHOWN that were sampled.
         budgets: by name, in the order in which they appeared.
+        definitions: what they are, by name, as far as they are no defaults.
         score: None where none was recorded.
         alerts: the newest MOST_ALERTS, oldest first.
         left_out: how many there were before those.
@@ -199,11 +201,12 @@ class Record:
         last: when anything of all this was.
     """
 
-    __slots__ = ("_open", "alerts", "budgets", "changed", "last", "left_out", "score", "series")
+    __slots__ = ("_open", "alerts", "budgets", "changed", "definitions", "last", "left_out", "score", "series")
 
     def __init__(self) -> None:
         self.series: dict[str, Series] = {}
         self.budgets: dict[str, Kept] = {}
+        self.definitions: dict[str, Budget] = {}
         self.score: Series | None = None
         self.alerts: list[Episode] = []
         self.left_out = 0
@@ -237,6 +240,9 @@ class Record:
 
     def event(self, log: Log) -> bool:
         """Take one log record; return whether it was an alert."""
+        if log.event == DEFINED:
+            self._define(log)
+            return False
         kind = log.event.removeprefix(BUDGET)
         budget = _text(log.attributes, "budget")
         if not log.event.startswith(BUDGET) or kind not in (RAISED, ESCALATED, RESOLVED) or not budget:
@@ -300,6 +306,13 @@ class Record:
                 kept.peak = None
             self.changed = max(self.changed, point.time)
 
+    def _define(self, log: Log) -> None:
+        try:
+            budget = Budget.from_fields(log.attributes, PROGRAM)
+        except ConfigError:  # damaged: its points tell name and limit
+            return
+        self.definitions[budget.name] = budget
+
     def _exceeded(self, episode: Episode) -> None:
         kept = self._kept(episode.budget)
         kept.exceeded = True
@@ -308,7 +321,6 @@ class Record:
             kept.limit = episode.limit
         if not kept.severity:
             kept.severity = episode.severity
-            kept.severe = episode.limit is not None and (episode.value or 0.0) >= 2 * episode.limit
 
     def _kept(self, name: str) -> Kept:
         if name not in self.budgets:

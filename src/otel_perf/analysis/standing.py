@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from otel_perf.alerts import OK, STATES, UNKNOWN, Standing
 from otel_perf.amounts import amount, three
-from otel_perf.budgets import SEVERITIES, VALUE, Budget, read
+from otel_perf.budgets import VALUE, Budget, read
 from otel_perf.errors import ConfigError
 from otel_perf.metrics.names import INSTRUMENTS
 from otel_perf.metrics.wholes import whole_of
 from otel_perf.score import Score, score_of
 
 from .ending import ending_of
+from .record import PROGRAM
 from .table import table
 from .text import Style, plural
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from .model import Process
     from .record import Episode, Kept
 
-PROGRAM = "program"  # source of a budget that only the program's own record knows
 _DEFAULTS = read("", None)
 NEAR = 0.01  # points by which two scores are the same: one is written with two digits
 DAY = 86_400_000_000_000  # nanoseconds
@@ -52,16 +52,17 @@ def definitions_of(process: Process) -> dict[str, Budget]:
     return {name: _definition(kept, process) for name, kept in process.record.budgets.items() if kept.limit is not None}
 
 
-def _definition(kept: Kept, process: Process, lower: bool = False) -> Budget:
-    """Return the budget that *kept* is of; with *lower* of a lesser severity, where its alert may have raised that."""
+def _definition(kept: Kept, process: Process) -> Budget:
+    """Return the budget that *kept* is of: as the process says, else as far as its points and alerts tell."""
+    defined = process.record.definitions.get(kept.name)
+    if defined is not None and defined.max == kept.limit:
+        return defined
     known = next((one for one in (*process.budgets, *_DEFAULTS) if one.name == kept.name), None)
     if known is not None and kept.metric not in ("", known.metric):
         known = None  # of the same name, and another
     if known is not None and known.max == kept.limit:
         return known
     severity = kept.severity or "warning"  # which is the default
-    if lower and kept.severe and severity != SEVERITIES[0]:
-        severity = SEVERITIES[SEVERITIES.index(severity) - 1]
     limit = kept.limit or 0.0
     try:
         if known is None:
@@ -86,14 +87,14 @@ def unit_of(budget: Budget, kept: Kept | None = None) -> str:
     return known
 
 
-def standings_of(process: Process, lower: bool = False) -> list[Standing]:
+def standings_of(process: Process) -> list[Standing]:
     """Return where each budget stood at the end; one that was gone by then is not there."""
     record = process.record
     found = []
     for name, kept in record.budgets.items():
         if kept.limit is None or kept.state not in STATES or record.is_gone(name):
             continue
-        budget = _definition(kept, process, lower)
+        budget = _definition(kept, process)
         episode = record.open(name)
         seen = kept.value if episode is not None else kept.now
         over = 0.0 if seen is None or seen <= budget.max else (seen / budget.max - 1 if budget.max else float("inf"))
@@ -116,15 +117,14 @@ def standings_of(process: Process, lower: bool = False) -> list[Standing]:
 def score_of_run(process: Process) -> RunScore | None:
     """Return the score; None if no budget was judged, nor could have been."""
     record = process.record
-    found = [score_of(standings_of(process, lower)) for lower in (False, True)]
-    if not found[0].judged + found[0].unknown:
+    found = score_of(standings_of(process))
+    if not found.judged + found.unknown:
         return None
     kept = record.score if record.score is not None and record.score.count else None
     if kept is None or kept.time < record.changed:  # what came after has none
-        return RunScore(found[0], None if kept is None else kept.low, explained=True)
-    same = [one for one in found if one.points is not None and abs(one.points - kept.last) <= NEAR]
-    best = same[0] if same else found[0]
-    return RunScore(Score(kept.last, best.reasons, best.judged, best.unknown), kept.low, explained=bool(same))
+        return RunScore(found, None if kept is None else kept.low, explained=True)
+    explained = found.points is not None and abs(found.points - kept.last) <= NEAR
+    return RunScore(Score(kept.last, found.reasons, found.judged, found.unknown), kept.low, explained)
 
 
 # --- for a terminal --------------------------------------------------------------------------------------------------

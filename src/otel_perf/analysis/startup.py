@@ -36,8 +36,8 @@ class Start:
         ready: what ended it: ``ready()``, ``exit`` (nobody called ready()), another rule, or empty if
             unknown.
         ready_when: the rule that was asked for, empty if none was: a start that is meant to last until the exit.
-        awaited: the program called init() itself, so that to say ready() was its part: without it the budget is exceeded
-            as soon as its limit has passed.
+        awaited: the program called init() itself, so that to say ready() was its part: without it the budget is
+            exceeded as soon as its limit has passed.
         imports_seen: imports that ran, those too fast for a span included; 0 where unknown.
         modules_before: modules that were loaded before init(), so that their times are not known.
     """
@@ -178,8 +178,9 @@ class Verdict:
         seconds: how long the start took, or how much of it was recorded.
         limit: the budget.
         ready: as in Start.
-        cause: why it is unknown, or how one ended that was to say ready() and exceeded its limit without: ``exit`` or ``shutdown`` (no ready()), ``interrupted`` (a signal), ``no
-            end`` (killed, or not over), ``unsaid`` (not in the record).
+        cause: why it is unknown, or how one ended that should have said ready() and exceeded its limit: ``exit`` or
+            ``shutdown`` (no ready()), ``interrupted`` (a signal), ``no end`` (killed, or not over), ``unsaid`` (not in
+            the record).
         where: the last thing that is known of a start that was interrupted or has no end, outermost first.
     """
 

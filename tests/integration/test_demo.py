@@ -52,6 +52,10 @@ def test_demo_provokes_an_alert_that_its_callback_and_its_report_show(run_python
     assert 2 == len(alerts), result.stdout
     assert alerts[0].endswith("is over 160")
     assert alerts[1].startswith("alert: backlog holds again")
-    events = [event for event in logs_of(tmp_path) if event["attributes"].get("budget") == "backlog"]
+    events = [
+        event
+        for event in logs_of(tmp_path)
+        if event["name"].startswith("otel_perf.budget.") and event["attributes"]["budget"] == "backlog"
+    ]
     assert ["otel_perf.budget.exceeded", "otel_perf.budget.resolved"] == [event["name"] for event in events]
     assert "backlog  warning" in result.stderr

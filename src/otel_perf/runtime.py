@@ -66,6 +66,7 @@ class Runtime:
         self.writing = RLock()
         self.statistics_due = begun + STATISTICS_EVERY
         self.explainer: Any = None  # while the start lasts
+        self.unfinished: Any = None  # what keeps open.json
         self.monitors = settings.metrics
         self.sampled = False  # and that is to be written
         self.is_child = False  # of a fork
@@ -152,11 +153,25 @@ class Runtime:
                 if not self.stop:  # else whoever stops us goes on with what is left
                     self._monitor()
                     self.write(final=False)
+                    self._keep_open()
         except BaseException as error:  # noqa: BLE001  # never in the host's face; the exit writes what is left
             self.complain("worker", error)
         finally:
             self.worker = 0
             ended.release()
+
+    def _keep_open(self) -> None:
+        """Keep on disk what is open, for whoever reads what a SIGKILL has left."""
+        try:
+            if self.unfinished is None:
+                from .unfinished import Unfinished
+
+                self.unfinished = Unfinished()
+            if self.unfinished.due():
+                with self.writing:
+                    self.unfinished.look(lambda: str(self.writer.open().path))
+        except Exception as error:  # noqa: BLE001
+            self.complain("folder" if isinstance(error, OSError) else "open calls", error)
 
     def _watch_start(self) -> None:
         """Begin to watch the start, if it lasts; go on where a fork has stopped the worker."""
@@ -387,6 +402,8 @@ class Runtime:
             if self.sender is not None:
                 self.sender.close(max(0.0, until - clock.now()))
             self.over = True
+            if self.unfinished is not None and self.writer.folder is not None:
+                self.unfinished.close(self.writer.folder.path)
             if self.writer.monitor is not None:
                 self.writer.monitor.close()
             self.writer.close()
@@ -496,7 +513,7 @@ class Runtime:
         self.writer = self.writer.of_a_child()
         self.complain = self.writer.complain
         self._stop_explaining()
-        self.worker, self.sender = 0, None
+        self.worker, self.sender, self.unfinished = 0, None, None
         self.busy = self.ending = 0
         self.loading = False
         self.signalled = (0, 0)
@@ -730,6 +747,27 @@ def shutdown() -> None:
         _runtime.end("shutdown")
         atexit.unregister(_runtime.at_exit)
         imports.uninstall()
+
+
+def _before_fork() -> None:
+    """Let an init() of another thread come to its end: a child with half of one could never begin its own."""
+    _starting.acquire(True, LOADING_LIMIT)
+
+
+def _after_fork_here() -> None:
+    try:
+        _starting.release()
+    except RuntimeError:  # it took too long
+        return
+
+
+def _after_fork() -> None:
+    global _starting  # the thread that holds it is not in this process
+    _starting = RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_here, after_in_child=_after_fork)
 
 
 def _keep_contexts_alive() -> None:

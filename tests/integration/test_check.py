@@ -245,7 +245,7 @@ def test_a_start_that_was_killed_fails_the_gate_and_says_where(program, check):
 
     result = check()
     assert (1, {"startup": "unknown"}) == (result.returncode, rows(result))
-    assert "error     the process died in its start, which has no end (last recorded" in result.stdout
+    assert "error     the process died in its start, which has no end (unfinished: UI at script.py:6)" in result.stdout
     assert [("died", "error")] == findings(check("--json"))
 
 

@@ -255,6 +255,16 @@ def _ended(process: Process) -> dict[str, Any] | None:
         "file": ending.file or None,
         "line": ending.line or None,
         "last_record_seconds": ending.after,
+        "unfinished": [
+            {
+                "path": list(one.path),
+                "kind": one.kind,
+                "began": _moment(one.since),
+                "file": one.file or None,
+                "line": one.line or None,
+            }
+            for one in process.unfinished
+        ],
     }
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .model import END, is_running, number_of, text_of
 from .sources import shown
+from .unfinished import text_of_all
 
 if TYPE_CHECKING:
     from .model import Process
@@ -22,6 +23,7 @@ class Ending:
     Attributes:
         state: ``exit``, ``exception``, ``signal``, ``shutdown`` (only the recording ended), ``silent`` (no word of
             it), or ``running``.
+        unfinished: what was open when it was last seen, in a clause.
         after: of ``silent``, seconds from the process's creation to its last record.
         phase: phases that were open, ``UI > theme``, if the start was not over.
         module: that was being imported then.
@@ -38,6 +40,7 @@ class Ending:
     module: str = ""
     file: str = ""
     line: int = 0
+    unfinished: str = ""
     after: float | None = None
 
 
@@ -63,6 +66,7 @@ def ending_of(process: Process) -> Ending | None:
         module=text_of(found, "otel_perf.import"),
         file=text_of(found, "code.file.path"),
         line=int(number_of(found, "code.line.number") or 0),
+        unfinished=text_of_all(process.unfinished),
     )
 
 
@@ -71,18 +75,20 @@ def _unsaid(process: Process) -> Ending | None:
         return None
     began = min(node.start for node in process.nodes)
     if is_running(process, began):
-        return Ending("running")
+        return Ending("running", unfinished=text_of_all(process.unfinished))
     last = max([process.after.last, *(node.end for node in process.nodes)])
     last = max([last, *(point.time for points in process.points.values() for point in points)])
-    return Ending("silent", after=(last - began) / 1e9)
+    return Ending("silent", unfinished=text_of_all(process.unfinished), after=(last - began) / 1e9)
 
 
 def ending_text(ending: Ending, style: Style) -> str:
     """Return *ending* as one line."""
+    open_then = f"; {style.clean(ending.unfinished)}" if ending.unfinished else ""
     if ending.state == "running":
-        return "still running"
+        return f"still running{open_then}"
     if ending.state == "silent":
-        return f"ended without a word (killed, or it crashed); last recorded after {style.duration(ending.after)}"
+        last = f"last recorded after {style.duration(ending.after)}"
+        return f"ended without a word (killed, or it crashed); {last}{open_then}"
     if ending.state == "shutdown":
         return "recording ended by shutdown()"
     if ending.state == "exception":
@@ -97,4 +103,4 @@ def ending_text(ending: Ending, style: Style) -> str:
     where = [f"in {ending.phase}"] if ending.phase else []
     where += [f"importing {ending.module}"] if ending.module else []
     where += [f"at {shown(ending.file, ending.line)}"] if ending.file else []
-    return style.clean(", ".join([text, *where]))
+    return style.clean(", ".join([text, *where])) + open_then

@@ -21,6 +21,7 @@ from otel_perf.export.json_values import Skipped
 from otel_perf.export.runs import LOGS, METRICS, TRACES
 
 from .record import Record
+from .unfinished import Unfinished, read_unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -144,6 +145,7 @@ class Process:
         budgets: definitions that whoever reads this knows of; what the process said of its budgets goes before.
         ended: attributes of the events that say how the process ended, the later ones on top; empty if there are none.
         usable: seconds from its creation to the first useful moment, None if nobody said.
+        unfinished: what was open when it was last seen.
         others: names of the run's other processes.
         skipped: what could not be read, by file.
     """
@@ -162,6 +164,7 @@ class Process:
     budgets: list[Budget] = field(default_factory=list)
     ended: dict[str, Any] = field(default_factory=dict)
     usable: float | None = None
+    unfinished: list[Unfinished] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     skipped: dict[str, Skipped] = field(default_factory=dict)
 
@@ -272,6 +275,7 @@ def load_process(path: str, others: Iterable[str] = ()) -> Process:
     process.usable = number_of(process.root_attributes, USABLE)
     if END in process.root_attributes:
         process.ended = {END: process.root_attributes[END]}
+    process.unfinished = read_unfinished(path)
     for log in _reading(process.skipped, os.path.join(path, LOGS), read_logs):
         process.resource = process.resource or log.resource
         if process.record.event(log):

@@ -288,6 +288,7 @@ def findings(process: Process) -> list[Finding]:
     """Return what is wrong with the start of *process*; nothing if it has none, or is still in it."""
     from .model import is_running, number_of
     from .startup import build_start, last_known
+    from .unfinished import text_of_all
 
     start = build_start(process)
     if start is None:
@@ -296,7 +297,7 @@ def findings(process: Process) -> list[Finding]:
     if not start.recorded:
         if is_running(process, min(node.start for node in process.nodes)):
             return []
-        return [_killed(last_known(start), start.root.duration, ended)]
+        return [_killed(process, last_known(start), start.root.duration, ended)]
     seen: list[Seen] = []
     waiting = [(top, "") for top in start.tops()]
     while waiting:
@@ -307,16 +308,24 @@ def findings(process: Process) -> list[Finding]:
         waiting.extend((child, inside) for child in node.children)
     attributes = {**process.root_attributes, LIMIT: number_of(process.root_attributes, LIMIT)}
     interrupted = "interrupted" in start.root.marks
-    return judge(seen, attributes, start.root.duration, interrupted=interrupted, ended=ended)
+    found = judge(seen, attributes, start.root.duration, interrupted=interrupted, ended=ended)
+    if process.unfinished and not is_running(process, min(node.start for node in process.nodes)):
+        where = text_of_all(process.unfinished)
+        found.append(Finding("died", "error", f"the process died in the middle of its work; {where}"))
+    return found
 
 
 def _seen(node: Node, begin: int, inside: str) -> Seen:
     return Seen(node.name, (node.start - begin) / 1e9, inside, "open" in node.marks, location(node.file, node.line))
 
 
-def _killed(where: tuple[str, ...], took: float, ended: Mapping[str, Any]) -> Finding:
+def _killed(process: Process, where: tuple[str, ...], took: float, ended: Mapping[str, Any]) -> Finding:
+    from .unfinished import text_of_all
+
     by = "of want of memory" if ended.get("otel_perf.out_of_memory") is True else ended.get("otel_perf.signal")
     text = "the process died in its start, which has no end" + (f", {by}" if isinstance(by, str) else "")
     last = f" (last recorded, after {shown(took)}: {' > '.join(map(repr, where))})" if where else ""
+    if process.unfinished:
+        last = f" ({text_of_all(process.unfinished)})"
     see = "" if by else "otel-perf run --report shows what ended it; "
     return Finding("died", "error", f"{text}{last}; {see}if the start was over, call perf.ready() where it is")

@@ -1,0 +1,75 @@
+"""What was open when a process was last seen, from its ``open.json``: empty after a clean end."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .sources import shown
+
+if TYPE_CHECKING:
+    from typing import Any
+
+NAME = "open.json"
+FORMAT = 1
+MOST_BYTES = 10**6  # the writer's own bound is far below
+MOST_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A phase, call or import that was open.
+
+    Attributes:
+        path: names from the outermost to its own.
+        kind: as otel_perf.kind.
+        since: when it began, in nanoseconds since 1970.
+        file: of the program, where it was; empty where unknown, and line is 0 then.
+    """
+
+    path: tuple[str, ...]
+    kind: str
+    since: int
+    file: str = ""
+    line: int = 0
+
+    @property
+    def text(self) -> str:
+        """Where it was: ``CoreInit > load at app.py:12``."""
+        where = f" at {shown(self.file, self.line)}" if self.file else ""
+        return " > ".join(self.path) + where
+
+
+def read_unfinished(folder: str) -> list[Unfinished]:
+    """Return what was open in the process of *folder*, the innermost of each chain; damage is left out."""
+    try:
+        with open(os.path.join(folder, NAME), "rb") as file:
+            data = json.loads(file.read(MOST_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return []
+    if not isinstance(data, dict) or data.get("version") != FORMAT or not isinstance(data.get("open"), list):
+        return []
+    found = [one for one in map(_entry, data["open"]) if one is not None]
+    inner = {one.path[:length] for one in found for length in range(len(one.path))}
+    return [one for one in found if one.path not in inner]
+
+
+def _entry(raw: Any) -> Unfinished | None:
+    if not isinstance(raw, dict) or not isinstance(raw.get("path"), list):
+        return None
+    path = tuple(name for name in raw["path"] if isinstance(name, str))
+    since, file, line = raw.get("since"), raw.get("file"), raw.get("line")
+    if not path or not isinstance(since, str) or not (since.isascii() and since.isdigit() and len(since) < 20):
+        return None
+    is_line = isinstance(line, int) and isinstance(file, str)
+    return Unfinished(path, str(raw.get("kind", "")), int(since), file if is_line else "", line if is_line else 0)
+
+
+def text_of_all(found: list[Unfinished]) -> str:
+    """Return them in a clause, empty if there are none."""
+    if not found:
+        return ""
+    more = f" and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else ""
+    return "unfinished: " + ", ".join(one.text for one in found[:MOST_SHOWN]) + more

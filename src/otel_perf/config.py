@@ -117,6 +117,18 @@ def count(value: object) -> int:
     return number
 
 
+def few_or_all(value: object) -> str:
+    """Return ``few``, ``all`` or ``none``.
+
+    Raises:
+        ValueError: anything else.
+    """
+    text = str(value).strip().lower()
+    if text not in ("few", "all", "none"):
+        raise ValueError(f"write few, all or none, got {value!r}")
+    return text
+
+
 def sampler_name(value: object) -> str:
     """Return ``auto``, ``proc`` or ``psutil``.
 
@@ -228,6 +240,20 @@ TABLE: tuple[tuple[str, str, Callable[[Any], Any], Any, str], ...] = (
         sampler_name,
         "auto",
         "what reads them: proc (Linux) or psutil; auto takes the first that works",
+    ),
+    (
+        "system_metrics",
+        "OTEL_PERF_SYSTEM_METRICS",
+        few_or_all,
+        "few",
+        "which metrics of the machine are sent: few (CPU, load, memory), all or none; the run folder has all",
+    ),
+    (
+        "profile_series",
+        "OTEL_PERF_PROFILE_SERIES",
+        count,
+        500,
+        "call paths that are sent, those with most self time, the rest as one; the run folder has all",
     ),
     ("watch", "OTEL_PERF_WATCH", switch, True, "look at CPU time and waiting while the start lasts"),
     (

@@ -366,8 +366,10 @@ def flat_span(span: Any, scoped: Any, group: Any) -> dict[str, Any]:
 def flat_point(point: Any, kind: str, metric: Any, scoped: Any, group: Any) -> dict[str, Any]:
     body = getattr(metric, kind)
     numbers: dict[str, Any] = {"startTimeUnixNano": point.start_time_unix_nano, "timeUnixNano": point.time_unix_nano}
+    if point.flags:
+        numbers["flags"] = point.flags
     if kind in ("gauge", "sum"):
-        numbers["value"] = getattr(point, point.WhichOneof("value"))
+        numbers["value"] = getattr(point, point.WhichOneof("value") or "as_int")
     else:
         numbers |= {key: getattr(point, key) for key in ("count", "sum", "min", "max")}
     if kind == "exponential_histogram":

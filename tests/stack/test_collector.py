@@ -103,18 +103,30 @@ ways = pytest.mark.parametrize(
 official_protocols = pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 
 
+SHAPED = ("otel_perf.profile.", "system.", "cpython.")  # what is sent of these metrics is chosen: test_sent.py
+
+
 def comparable(records: list[dict[str, Any]]) -> list[str]:
     """Return records so that two lists of the same are equal, wherever they were read and in whatever order."""
-    return sorted(json.dumps(plain(record), sort_keys=True) for record in records)
+    return sorted(json.dumps(plain(record), sort_keys=True) for record in records if is_as_recorded(record))
+
+
+def is_as_recorded(record: dict[str, Any]) -> bool:
+    """Say whether what is sent of this is what the folder has: not of some metrics, nor where a series ends."""
+    return not record.get("metric", "").startswith(SHAPED) and record.get("point", {}).get("flags") != 1
 
 
 def plain(record: dict[str, Any]) -> dict[str, Any]:
     """Return a record without what differs by right.
 
-    That is: the process's folder, the sampled bit, which the official exporters do not carry, and zeros and empty
-    sides of a point, which are the default.
+    That is: the process's folder, the sampled bit, which the official exporters do not carry, zeros and empty sides of
+    a point, which are the default, and what is added to a span as it is sent.
     """
     found = {key: value for key, value in record.items() if key != "process"}
+    added = {"otel_perf.self_ns", "otel_perf.order"}
+    if "otel_perf.kind" not in found["attributes"]:
+        added.add("otel_perf.depth")  # of a span of the plain API
+    found["attributes"] = {key: value for key, value in found["attributes"].items() if key not in added}
     if "flags" in found:
         found["flags"] &= 0x300
     if "point" in found:
@@ -200,7 +212,7 @@ def test_replayed_run_is_in_the_collector_as_it_is_in_the_folder(
     assert comparable(points) == comparable(metrics_of(there.folder))
     assert comparable(logs_of(tmp_path)) == comparable(logs_of(there.folder))
     assert_whole_tree(spans_of(there.folder), external=[REMOTE])
-    assert f"sent {len(spans):,} spans, {len(points):,} metric points" in output
+    assert f"sent {len(spans):,} spans, " in output
 
 
 @official_protocols
@@ -422,7 +434,7 @@ def read_all(folder: Path) -> bytes:
 
 
 @official_protocols
-def test_alert_of_the_demo_is_in_the_collector_linked_to_the_trace_of_its_start(
+def test_alert_of_the_demo_is_in_the_collector_linked_to_what_ran_then(
     protocol, collector, run_python, logs_of, spans_of, metrics_of, tmp_path
 ):
     there = collector()
@@ -438,8 +450,8 @@ def test_alert_of_the_demo_is_in_the_collector_linked_to_the_trace_of_its_start(
     )
     assert ["otel_perf.budget.exceeded", "otel_perf.budget.resolved"] == [event["name"] for event in came]
     assert comparable(here) == comparable(came)
-    (root,) = [span for span in spans_of(there.folder) if span["name"] == "startup"]
-    assert {root["trace_id"]} == {event["trace_id"] for event in came}
+    spans = {(span["trace_id"], span["span_id"]) for span in spans_of(there.folder)}
+    assert {(event["trace_id"], event["span_id"]) for event in came} <= spans, "of what ran then, or of the start"
     states = [
         p["point"]["value"]
         for p in metrics_of(there.folder)

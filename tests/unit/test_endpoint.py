@@ -202,3 +202,31 @@ def test_interval_is_two_seconds_or_what_the_signals_own_variable_says():
     environ = {f"{E}ENDPOINT": "http://c", "OTEL_BSP_SCHEDULE_DELAY": "500", "OTEL_METRIC_EXPORT_INTERVAL": "60000"}
 
     assert [0.5, 60.0, 2.0] == [one.interval for one in read(environ).targets.values()]
+
+
+P = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
+
+
+@pytest.mark.parametrize("text", ["delta", "DELTA", " LowMemory ", "cumulative", ""])
+def test_temporality_is_what_the_preference_says_in_any_case(text):
+    found = read({f"{E}ENDPOINT": "http://c", P: text})
+
+    assert (text.strip().lower() or "cumulative") == found.targets["metrics"].temporality
+    assert {"cumulative"} == {found.targets[signal].temporality for signal in ("traces", "logs")}
+    assert [] == found.complaints
+
+
+def test_temporality_that_is_none_is_named_once_with_the_default_taken():
+    found = read({f"{E}ENDPOINT": "http://c", P: "sometimes"})
+
+    assert "cumulative" == found.targets["metrics"].temporality
+    assert [f"{P}: 'sometimes' is none of cumulative, delta, lowmemory; taking cumulative"] == found.complaints
+
+
+def test_what_is_sent_of_metrics_is_in_the_settings():
+    environ = {f"{E}ENDPOINT": "http://c", "OTEL_PERF_SYSTEM_METRICS": "all", "OTEL_PERF_PROFILE_SERIES": "7"}
+
+    found = read(environ).targets["metrics"]
+
+    assert ("all", 7) == (found.system_metrics, found.profile_series)
+    assert ("few", 500) == (target({f"{E}ENDPOINT": "http://c"}, "metrics").system_metrics, 500)

@@ -166,6 +166,6 @@ def _unread(part: Part, environ: Mapping[str, str]) -> None:
     """Name the variables that look like ours and are read by nobody."""
     known = [row[1] for row in config.TABLE] + [*_SENDING, *_INTERNAL]
     for name in sorted(environ):
-        if name.startswith(_OURS) and name not in known and environ[name]:
+        if name.startswith(_OURS) and not name.startswith("OTEL_PERF_STACK_") and name not in known and environ[name]:
             near = get_close_matches(name, known, 1, 0.85)
             part.note(f"{name} is set and nobody reads it", f"did you mean {near[0]}?" if near else "unset it")

@@ -10,14 +10,19 @@ from __future__ import annotations
 
 import os
 
+from otel_perf import config
 from otel_perf.config import unquote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from otel_perf.config import Settings
+
 SIGNALS = ("traces", "metrics", "logs")
 PROTOCOLS = ("http/protobuf", "grpc", "http/json")
+TEMPORALITY = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
+TEMPORALITIES = ("cumulative", "delta", "lowmemory")
 INTERVAL = 2.0  # seconds between two looks at the files
 
 _INTERVALS = {
@@ -42,6 +47,9 @@ class Target:
         certificate: file of the authorities to trust, else the system's.
         client_key: file of the client's key, as is client_certificate.
         interval: seconds between two looks for new records.
+        temporality: of metrics, one of TEMPORALITIES.
+        system_metrics: which metrics of the machine are sent: ``few``, ``all`` or ``none``.
+        profile_series: how many call paths are sent one by one.
     """
 
     __slots__ = (
@@ -52,8 +60,11 @@ class Target:
         "exporters",
         "headers",
         "interval",
+        "profile_series",
         "protocol",
         "signal",
+        "system_metrics",
+        "temporality",
         "timeout",
         "url",
     )
@@ -72,6 +83,9 @@ class Target:
         client_key: str = "",
         client_certificate: str = "",
         interval: float = INTERVAL,
+        temporality: str = TEMPORALITIES[0],
+        system_metrics: str = "few",
+        profile_series: int = 500,
     ) -> None:
         self.signal = signal
         self.url = url
@@ -84,6 +98,9 @@ class Target:
         self.client_key = client_key
         self.client_certificate = client_certificate
         self.interval = interval
+        self.temporality = temporality
+        self.system_metrics = system_metrics
+        self.profile_series = profile_series
 
     def __eq__(self, other: object) -> bool:
         return type(other) is Target and all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
@@ -127,6 +144,7 @@ def load(
     protocol: str | None = None,
     environ: Mapping[str, str] | None = None,
     everything: bool = False,
+    settings: Settings | None = None,
 ) -> Endpoints:
     """Read where records go.
 
@@ -137,6 +155,7 @@ def load(
         protocol: one of PROTOCOLS; wins over every variable.
         environ: the environment, default the process's own.
         everything: send each signal that is not switched off, by default to the specification's default endpoint.
+        settings: what is sent of metrics; default those of the environment and the working directory.
     """
     reader = _Reader(os.environ if environ is None else environ)
     targets = {}
@@ -144,6 +163,8 @@ def load(
         target = _target(reader, signal, endpoint, protocol, everything)
         if target is not None:
             targets[signal] = target
+    if "metrics" in targets:
+        _choose(reader, targets["metrics"], settings or config.load({}, reader.environ))
     return Endpoints(targets, list(dict.fromkeys(reader.complaints)))
 
 
@@ -191,6 +212,16 @@ def _target(
     target.url = url
     _details(reader, target)
     return target
+
+
+def _choose(reader: _Reader, target: Target, settings: Settings) -> None:
+    """Set which metrics are sent, and in what form."""
+    target.system_metrics, target.profile_series = settings.system_metrics, settings.profile_series
+    text = reader.plain(TEMPORALITY)
+    if text.lower() in TEMPORALITIES:
+        target.temporality = text.lower()
+    elif text:
+        reader.complain(TEMPORALITY, f"{text!r} is none of {', '.join(TEMPORALITIES)}; taking {TEMPORALITIES[0]}")
 
 
 def _exporters(reader: _Reader, signal: str) -> tuple[str, ...] | None:

@@ -130,6 +130,8 @@ def static(site: Site) -> bytes:
         fixed["code.file.path"] = site.file
     if site.line:
         fixed["code.line.number"] = site.line
+    if site.threshold == 0.0 and site.kind in ("function", "operation"):  # never folded where a trace is too big
+        fixed["otel_perf.span_threshold"] = 0
     site.static = f',{attributes(fixed)}],"name":{quote(site.name)},"kind":1}},'.encode()
     return site.static
 

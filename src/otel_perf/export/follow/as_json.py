@@ -93,18 +93,39 @@ def groups(signal: str, line: bytes, skipped: Skipped) -> bytes:
     line = line.rstrip()
     if line.startswith(head) and line.endswith(TAIL) and line.count(head) == 1:
         return line[len(head) : -len(TAIL)]
-    from json import dumps
-
     from otel_perf.export.decode import parse_line
 
-    data = parse_line(line + b"\n", skipped)
-    found = data.get(head[2:-3].decode()) if data else None
+    return content(signal, parse_line(line + b"\n", skipped) or {})
+
+
+def content(signal: str, data: dict[str, Any]) -> bytes:
+    """Return the content of the list that *data* has of *signal*; empty if it has none."""
+    from json import dumps
+
+    found = data.get(HEADS[signal][2:-3].decode())
     return dumps(found, separators=(",", ":")).encode()[1:-1] if isinstance(found, list) else b""
 
 
 def count(signal: str, text: bytes) -> int:
     """Return how many records *text* holds."""
     return text.count(_COUNTED[signal])
+
+
+def count_points(data: dict[str, Any]) -> int:
+    """Return how many metric points *data* holds."""
+    return sum(
+        len(body["dataPoints"])
+        for group in objects(data.get("resourceMetrics"))
+        for scoped in objects(group.get("scopeMetrics"))
+        for metric in objects(scoped.get("metrics"))
+        for body in metric.values()
+        if isinstance(body, dict) and isinstance(body.get("dataPoints"), list)
+    )
+
+
+def objects(found: object) -> list[dict[str, Any]]:
+    """Return the objects of a list; none if it is none."""
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def _left(deadline: float) -> float:

@@ -9,8 +9,6 @@ Reading order: Converter.line(), then a signal's function.
 
 from __future__ import annotations
 
-from json import JSONDecoder
-
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     ExponentialHistogram,
@@ -50,11 +48,14 @@ from otel_perf.export.json_values import (
 )
 
 from .pace import EVERY
+from .starts import SELF_NS, SELF_TIME, nanoseconds, own_spans
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any
+
+    from .starts import Plan
 
 _KINDS = {1: SpanKind.INTERNAL, 2: SpanKind.SERVER, 3: SpanKind.CLIENT, 4: SpanKind.PRODUCER, 5: SpanKind.CONSUMER}
 _STATUS = {0: Status(StatusCode.UNSET), 1: Status(StatusCode.OK)}
@@ -123,6 +124,7 @@ class Converter:
     def __init__(self, signal: str, skipped: Skipped) -> None:
         self.signal = signal
         self.skipped = skipped
+        self.plan: Plan | None = None  # while a start is sent
         self._resource: tuple[Any, Any] = (None, None)
         self._scope: tuple[Any, Any] = (None, None)
 
@@ -133,7 +135,10 @@ class Converter:
             counted, self.skipped = self.skipped, Skipped()
             try:
                 for resource, scoped, raw in own_spans(line.decode()):
-                    self._collect(found, self._span(raw, self._resource_of(resource), self._scope_of(scoped)), look)
+                    span = raw if self.plan is None else self.plan.apply(raw)
+                    if span is not None:
+                        one = self._span(span, self._resource_of(resource), self._scope_of(scoped))
+                        self._collect(found, one, look)
                 _add(counted, self.skipped)
                 return found
             except (ValueError, IndexError, TypeError, AttributeError, RecursionError):  # written by another program
@@ -188,7 +193,8 @@ class Converter:
 
     def _spans(self, scoped: dict[str, Any], resource: Resource, scope: InstrumentationScope) -> Iterator[ReadableSpan]:
         for raw in json_objects(scoped, "spans", self.skipped):
-            span = self._span(raw, resource, scope)
+            planned = raw if self.plan is None else self.plan.apply(raw)
+            span = None if planned is None else self._span(planned, resource, scope)
             if span is not None:
                 yield span
 
@@ -212,7 +218,7 @@ class Converter:
             context=SpanContext(trace_id, int(own, 16), False, _SAMPLED, state),
             parent=SpanContext(trace_id, int(parent, 16), remote, _SAMPLED) if parent else None,
             resource=resource,
-            attributes=attributes(get("attributes"), skipped),
+            attributes=self._attributes_of(get("attributes")),
             events=[self._event(event) for event in json_objects(raw, "events", skipped)] if "events" in raw else (),
             links=list(self._links(raw)) if "links" in raw else (),
             kind=_KINDS.get(json_number(raw, "kind", UINT32, skipped), SpanKind.INTERNAL),
@@ -226,6 +232,12 @@ class Converter:
             one, two, three = (json_number(raw, name, UINT32, skipped) for name in names)
             span.cut = one, two, three
         return span
+
+    def _attributes_of(self, pairs: Any) -> dict[str, Any]:
+        found = attributes(pairs, self.skipped)
+        if SELF_TIME in found:
+            found[SELF_NS] = nanoseconds(found[SELF_TIME])
+        return found
 
     def _event(self, raw: dict[str, Any]) -> Event:
         time = json_number(raw, "timeUnixNano", UINT64, self.skipped)
@@ -265,6 +277,8 @@ class Converter:
                 key = MetricKey(resource, scope, kind, words)
                 for raw in json_objects(body, "dataPoints", self.skipped):
                     point = make(raw, self.skipped)
+                    if point is None and raw.get("flags") == _NO_VALUE:  # the SDK has no place for it
+                        continue
                     if point is None:
                         self.skipped.record(f"{kind} point without valid numbers")
                     else:
@@ -309,46 +323,6 @@ def _add(counted: Skipped, more: Skipped) -> None:
     ):
         for reason, number in reasons.items():
             into[reason] = into.get(reason, 0) + number
-
-
-def own_spans(text: str) -> Iterator[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
-    """Yield resource group, scope group and span of a line as the run folder has it, decoding one span at a time.
-
-    Decoding a line of 2,000 spans in one go would keep the interpreter from all other threads for 20 ms.
-
-    Raises: ValueError, IndexError, RecursionError: the line has another form, or is damaged.
-    """
-    decode = JSONDecoder().raw_decode
-    resource, at = decode(text, _past(text, 0, '{"resourceSpans":[{"resource":'))
-    group = {"resource": resource}
-    at = _past(text, at, ',"scopeSpans":[')
-    while True:
-        scope, at = decode(text, _past(text, at, '{"scope":'))
-        scoped = {"scope": scope}
-        if text.startswith(',"schemaUrl":', at):
-            scoped["schemaUrl"], at = decode(text, at + 13)
-        at = _past(text, at, ',"spans":[') - 1
-        while text[at] != "]":
-            span, at = decode(text, at + 1)
-            yield group, scoped, span
-            if text[at] not in ",]":
-                raise ValueError(at)
-        at = _past(text, at, "]}")
-        if text[at] != ",":
-            break
-        at += 1
-    if text[at:].rstrip() != "]}]}":
-        raise ValueError(at)
-
-
-def _past(text: str, at: int, expected: str) -> int:
-    """Return where *text* goes on after *expected*.
-
-    Raises: ValueError: it is not there.
-    """
-    if not text.startswith(expected, at):
-        raise ValueError(at)
-    return at + len(expected)
 
 
 # --- points ----------------------------------------------------------------------------------------------------------

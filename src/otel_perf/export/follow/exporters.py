@@ -3,8 +3,8 @@
 Loaded only by the thread that sends. The exporters repeat a request by themselves and say nothing of the answer; the
 follower has a position to keep, an exit to be bounded and one line a minute to say. So each request is made once: over
 HTTP through a requests.Session that is given to the exporter, over gRPC through a stub around the exporter's own
-(the one private name that is touched here; without it the exporter's own repetition stays). There, too, spans that are
-encoded already take the place of what the exporter has made of an empty list.
+(the one private name that is touched here; without it the exporter's own repetition stays). There, too, spans and
+points that are encoded already take the place of what the exporter has made of an empty list.
 """
 
 from __future__ import annotations
@@ -118,19 +118,17 @@ class Exporter:
         Args:
             records: of the SDK.
             pace: rests while they are encoded.
-            encoded: they are spans of wire.Encoder instead, and it takes them.
+            encoded: they are spans of wire.Encoder, or points of wire_points.PointEncoder, and it takes them.
         """
         with self._silence:
             if not encoded:
                 return self._send(self._shaped(records, pace))
-            from .wire import request
-
-            self._encoded, self._taken = request(records), False
-            outcome = self._send(Encoded(len(records)))
+            self._encoded, self._taken = _request(self.target.signal, records), False
+            outcome = self._send(_nothing(self.target.signal, len(records)))
             self._encoded = None
             if outcome.kind == "sent" and not self._taken:  # an empty request at the most
                 self.takes_encoded = False
-                return Outcome("later", "the exporter has to encode spans itself", 0.0)
+                return Outcome("later", "the exporter has to encode itself", 0.0)
             return outcome
 
     def take(self) -> bytes | None:
@@ -186,6 +184,26 @@ class Encoded:
         return self._number
 
 
+def _request(signal: str, records: Sequence[Any]) -> bytes:
+    """Return encoded records as one encoded request."""
+    if signal == "metrics":
+        from .wire_points import request as points
+
+        return points(records)
+    from .wire import request
+
+    return request(records)
+
+
+def _nothing(signal: str, number: int) -> Any:
+    """Return what an exporter has nothing to encode of."""
+    if signal == "metrics":
+        from opentelemetry.sdk.metrics.export import MetricsData
+
+        return MetricsData([])
+    return Encoded(number)
+
+
 def prepare(target: Target) -> None:
     """Load what *target* needs, without making anything."""
     from importlib import import_module
@@ -195,7 +213,7 @@ def prepare(target: Target) -> None:
         import_module("grpc" if target.protocol == "grpc" else "requests")
     if "console" in target.exporters:
         import_module(_CONSOLE[target.signal][0])
-    import_module("otel_perf.export.follow.wire")
+    import_module(f"otel_perf.export.follow.{'wire_points' if target.signal == 'metrics' else 'wire'}")
 
 
 def _module(target: Target) -> str:

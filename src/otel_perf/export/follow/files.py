@@ -18,7 +18,9 @@ SENT = "sent.json"
 UNFINISHED = "sent.json.new"
 LOCK = "sent.lock"
 FILES = {"traces": "traces.jsonl", "metrics": "metrics.jsonl", "logs": "logs.jsonl"}
-FORMAT = 1  # {"version": 1, "files": {"traces.jsonl": {"offset": bytes, "records": n, "sent": n, "refused": n}}}
+FORMAT = 1  # {"version": 1, "files": {"traces.jsonl": {"offset": bytes, "records": n, "sent": n, "refused": n, …}}}
+TAIL = 2 * 2**20  # bytes: the last words of a process are in its last lines
+_LAST_WORDS = {"logs.jsonl": b'"eventName":"otel_perf.process.ended"', "traces.jsonl": b'"key":"otel_perf.end",'}
 
 _FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 
@@ -31,15 +33,17 @@ class Position:
         records: how many records of that line are delivered.
         sent: records that the receiver took, in all.
         refused: records that it did not want.
+        ended: the offset at which the end of all its series was sent, 0 where it was not.
     """
 
-    __slots__ = ("offset", "records", "refused", "sent")
+    __slots__ = ("ended", "offset", "records", "refused", "sent")
 
-    def __init__(self, offset: int = 0, records: int = 0, sent: int = 0, refused: int = 0) -> None:
+    def __init__(self, offset: int = 0, records: int = 0, sent: int = 0, refused: int = 0, *, ended: int = 0) -> None:
         self.offset = offset
         self.records = records
         self.sent = sent
         self.refused = refused
+        self.ended = ended
 
 
 class Folder:
@@ -63,8 +67,12 @@ class Folder:
 
     def waiting(self, signal: str) -> int:
         """Return how many bytes are not sent yet."""
+        return max(0, self.size(signal) - self.positions[signal].offset)
+
+    def size(self, signal: str) -> int:
+        """Return how many bytes there are."""
         try:
-            return max(0, os.stat(self.file(signal)).st_size - self.positions[signal].offset)
+            return os.stat(self.file(signal)).st_size
         except OSError:
             return 0
 
@@ -93,7 +101,7 @@ class Folder:
         import json
 
         files = {
-            FILES[signal]: {"offset": at.offset, "records": at.records, "sent": at.sent, "refused": at.refused}
+            FILES[signal]: {name: getattr(at, name) for name in ("offset", "records", "sent", "refused", "ended")}
             for signal, at in self.positions.items()
         }
         text = json.dumps({"version": FORMAT, "files": files})
@@ -132,6 +140,19 @@ def is_alive(path: str) -> bool:
     except (OSError, OverflowError):
         return False
     return True
+
+
+def has_ended(path: str) -> bool:
+    """Say whether the process of the folder *path* has said, or its parent has seen, that it ended."""
+    for name, words in _LAST_WORDS.items():
+        try:
+            with open(os.path.join(path, name), "rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
+                if words in file.read(TAIL):
+                    return True
+        except OSError:
+            continue
+    return False
 
 
 def read_lines(path: str, offset: int, size: int, over: bool) -> tuple[list[tuple[bytes, int]], int]:
@@ -193,7 +214,8 @@ def _position(files: Any, path: str, name: str) -> Position:
     found = [number for number in numbers if type(number) is int and number >= 0]
     if len(found) < len(numbers):
         return Position()
-    position = Position(*found)
+    ended = kept.get("ended")
+    position = Position(*found[:4], ended=ended if type(ended) is int else 0)
     try:
         size = os.stat(os.path.join(path, name)).st_size
     except OSError:

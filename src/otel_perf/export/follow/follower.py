@@ -12,7 +12,7 @@ from otel_perf.export.json_values import Skipped
 
 from .files import Folder, mark
 from .pace import Pace
-from .stream import Stream
+from .stream import Stream, form_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Follower:
             return False
         self.folders.append(folder)
         for signal, target in self.endpoints.targets.items():
-            stream = Stream(folder, signal, form_of(target), live, self.skipped, self.theirs)
+            stream = Stream(folder, target, live, self.skipped, self.theirs)
             if hold and signal == "traces":
                 stream.held_until = self.clock.now() + hold
             self._streams.append(stream)
@@ -147,8 +147,17 @@ class Follower:
         self.end()
         return whole
 
+    def resume(self) -> None:
+        """Go on after end(), with what was read until then."""
+        before = [(stream, stream.position.offset, stream.position.records) for stream in self._streams]
+        for stream, *position in before:
+            if not stream.folder.claim():
+                self._streams.remove(stream)
+            elif position != [stream.position.offset, stream.position.records]:  # another process has got on
+                stream.again()
+
     def end(self) -> None:
-        """End the exporters and give the folders back; what is left stays for a later process."""
+        """End the exporters and give the folders back; what is left stays for a later process, or for resume()."""
         exporters, self._exporters = self._exporters, {}
         for exporter in exporters.values():
             exporter.close()
@@ -259,13 +268,6 @@ class Follower:
     def _release(self, folder: Folder) -> None:
         if not any(stream.folder is folder for stream in self._streams):
             folder.release()
-
-
-def form_of(target: Target) -> str:
-    """Return the form in which the records for *target* are read, see Stream."""
-    if "otlp" in target.exporters and target.protocol == "http/json":
-        return "lines"
-    return "encoded" if target.signal == "traces" and target.exporters == ("otlp",) else "records"
 
 
 def send_rest_as_json(

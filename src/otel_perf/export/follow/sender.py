@@ -68,6 +68,7 @@ class Sender:
         self._leave_at: float | None = None
         self._running = False
         self._halted = False
+        self._follower: Follower | None = None  # outlives halt()
         self._used = self._taken = 0.0  # seconds of CPU
         self._alarm = allocate_lock()
         self._alarm.acquire()
@@ -174,10 +175,17 @@ class Sender:
         return True
 
     def _follow(self, pace: Pace) -> None:
-        hold = HOLD if self._start_lasts else 0.0
-        follower = Follower([self.path], self.endpoints, complain=self.complain, hold=hold, pace=pace)
-        for path in leftovers(self.path):
-            follower.add(path, live=False)
+        follower = self._follower
+        if follower is None:
+            hold = HOLD if self._start_lasts else 0.0
+            follower = self._follower = Follower(
+                [self.path], self.endpoints, complain=self.complain, hold=hold, pace=pace
+            )
+            for path in leftovers(self.path):
+                follower.add(path, live=False)
+        else:
+            follower.pace = pace
+            follower.resume()
         while not self._leaving():
             wait = follower.step()
             self._used = thread_time()

@@ -1,23 +1,32 @@
-"""One file of one process, from its position on: whole lines, read as requests of at most 2 MB and 2,000 records."""
+"""One file of one process, from its position on: whole lines, read as requests of at most 2 MB and 2,000 records.
+
+What is read of metrics is shaped (shape.py) by what was read before: a stream that begins in the middle reads the lines
+before, and one whose request has failed keeps what it has read.
+"""
 
 from __future__ import annotations
 
+from otel_perf.export.decode import parse_line
 from otel_perf.export.json_values import Skipped
 
 from . import as_json
-from .files import read_lines
+from .files import has_ended, read_lines
+from .shape import Shaper
+from .starts import ROOT, complete, plan_of
 from .theirs import MARK, without_theirs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from otel_perf.export.endpoint import Target
+
     from .files import Folder, Position
     from .pace import Pace
+    from .starts import Plan
 
 MAX_BYTES = 2 * 10**6  # of JSON, which is always longer than the same records in protobuf
 MAX_RECORDS = 2_000
-ROOT = b'{"key":"otel_perf.kind","value":{"stringValue":"startup"}}'  # in the line that has a start's root
 
 Entry = tuple["Any", int, int, int, int]  # record, records in it, bytes, and the position after it: offset, records
 
@@ -44,19 +53,18 @@ class Stream:
     """One signal of one process's folder.
 
     Attributes:
-        form: of its records: ``lines`` as they are, ``encoded`` spans, or ``records`` of the SDK.
+        form: of its records: ``lines`` as they are, ``encoded`` spans or points, or ``records`` of the SDK.
         live: its process may still write: a last line without an end is left for later.
         theirs: spans that the application's own exporter sends are sent, too.
         held_until: monotonic seconds until which the root of the start is waited for.
         due: monotonic seconds of the next look.
     """
 
-    def __init__(
-        self, folder: Folder, signal: str, form: str, live: bool, skipped: Skipped, theirs: bool = False
-    ) -> None:
+    def __init__(self, folder: Folder, target: Target, live: bool, skipped: Skipped, theirs: bool = False) -> None:
         self.folder = folder
-        self.signal = signal
-        self.form = form
+        self.target = target
+        self.signal = target.signal
+        self.form = form_of(target)
         self.live = live
         self.theirs = theirs
         self.skipped = skipped  # of lines that are read for the first time
@@ -66,6 +74,11 @@ class Stream:
         self._scanned = 0
         self._counted = 0
         self._converter: Any = None
+        self._shaper: Shaper | None = None  # of metrics
+        self._shaped = 0  # offset up to which it has seen the file
+        self._plan: Plan | None = None  # of the start, while that is sent
+        self._looked = False  # for a start
+        self._ends = False  # the last entry of the queue is the end of all series
 
     @property
     def position(self) -> Position:
@@ -104,25 +117,37 @@ class Stream:
         position.offset, position.records = batch.offset, batch.inside
         position.sent += sent
         position.refused += refused
+        if self._ends and not self._queue:
+            position.ended, self._ends = position.offset, False
         self.folder.save()
 
     def forget(self) -> None:
         """Let go of what was read: it is read again at the next try, which may be long from now."""
-        self._queue = []
+        if self._shaper is None:
+            self._queue = []
+
+    def again(self) -> None:
+        """Read again from the position on, wherever that is now."""
+        self._queue, self._ends = [], False
 
     def use(self, form: str) -> None:
         """Read again what is not delivered, in another form."""
         self.form = form
         self._converter = None
-        self.forget()
+        self.again()
 
     def _fill(self, pace: Pace) -> bool:
         """Read on; say whether there was something, even if nothing in it can be sent."""
         position = self.position
         begin = position.offset
         lines, end = read_lines(self.folder.file(self.signal), begin, MAX_BYTES, not self.live)
-        if not lines:
+        ends = self._is_end(end)
+        if not lines and not ends:
             return False
+        if self.signal == "metrics":
+            self._prime(begin, pace)
+        elif self.signal == "traces":
+            self._look_for_start(begin, lines, pace)
         done = position.records
         for line, after in lines:
             skipped = self.skipped if after > self._counted else Skipped()
@@ -131,37 +156,129 @@ class Stream:
                 skipped.line("longer than 64 MB")
             elif line.isspace() or (MARK in line and not self.theirs and not (line := without_theirs(line))):
                 continue
-            elif self.form == "lines":
-                self._queue += self._as_json(line, after, skipped)
             else:
-                self._queue += self._converted(line, begin, after, skipped, pace)[done:]
+                found = self._entries(line, begin, after, skipped, pace)
+                self._queue += [entry for entry in found if entry[3] != begin or entry[4] > done]
             begin, done = after, 0
+        self._shaped = end
+        if ends and self._shaper is not None:
+            self._queue += self._shaped_entries(self._shaper.finish(), end, end, pace)
+            self._ends = True
         if self._queue:
             self._queue[-1] = *self._queue[-1][:3], end, 0
         else:  # nothing but damage
             position.offset, position.records = end, 0
+            position.ended, self._ends = end if self._ends else position.ended, False
             self.folder.save()
         return True
 
-    def _as_json(self, line: bytes, after: int, skipped: Skipped) -> list[Entry]:
-        text = as_json.groups(self.signal, line, skipped)
-        return [(text, as_json.count(self.signal, text), len(text), after, 0)] if text else []
+    def _entries(self, line: bytes, begin: int, after: int, skipped: Skipped, pace: Pace) -> list[Entry]:
+        """Return what is sent of one line; the last one's position is behind the line."""
+        if self._shaper is not None:
+            self._shaper.skipped = skipped
+            return self._shaped_entries(self._shaper.line(line), begin, after, pace)
+        if self.form == "lines" and self.signal == "traces":
+            return self._spans_as_json(line, after, skipped, pace)
+        if self.form == "lines":
+            text = as_json.groups(self.signal, line, skipped)
+            return [(text, as_json.count(self.signal, text), len(text), after, 0)] if text else []
+        converter = self._converter_with(skipped)
+        converter.plan = self._plan
+        found = converter.line(line, pace.look)
+        size = len(line) // (len(found) or 1)
+        return _numbered([(record, 1, size) for record in found], begin, after)
 
-    def _converted(self, line: bytes, begin: int, after: int, skipped: Skipped, pace: Pace) -> list[Entry]:
-        """Return the records of one line; the last one's position is behind the line."""
+    def _converter_with(self, skipped: Skipped) -> Any:
         if self._converter is None:
             self._converter = _converter(self.signal, self.form, skipped)
         self._converter.skipped = skipped
-        found = self._converter.line(line, pace.look)
-        size = len(line) // (len(found) or 1)
-        last = len(found)
-        return [
-            (record, 1, size, begin, number) if number < last else (record, 1, size, after, 0)
-            for number, record in enumerate(found, 1)
-        ]
+        return self._converter
+
+    # --- traces ------------------------------------------------------------------------------------------------------
+
+    def _look_for_start(self, begin: int, lines: list[tuple[bytes, int]], pace: Pace) -> None:
+        """Plan what becomes of the start's spans, if they are still to be sent."""
+        if self._plan is not None and begin >= self._plan.end:
+            self._plan = None
+        if not self._looked or any(ROOT in line for line, _ in lines):
+            self._looked = True
+            self._plan = self._plan or plan_of(self.folder.file(self.signal), begin, pace.look)
+
+    def _spans_as_json(self, line: bytes, after: int, skipped: Skipped, pace: Pace) -> list[Entry]:
+        data, number = parse_line(line, skipped) or {}, 0
+        for group in as_json.objects(data.get("resourceSpans")):
+            for scoped in as_json.objects(group.get("scopeSpans")):
+                planned = as_json.objects(scoped.get("spans"))
+                scoped["spans"] = [raw for raw in planned if self._plan is None or self._plan.apply(raw) is not None]
+                number += len(scoped["spans"])
+                for raw in scoped["spans"]:
+                    complete(raw)
+                pace.look()
+        text = as_json.content(self.signal, data) if number else b""
+        return [(text, number, len(text), after, 0)] if number else []
+
+    # --- metrics -----------------------------------------------------------------------------------------------------
+
+    def _is_end(self, end: int) -> bool:
+        """Say whether the process has said that it ended, all of its metrics are read, and their end is not sent."""
+        if self.signal != "metrics" or self.live or self.position.ended == end:
+            return False
+        return self.folder.size(self.signal) <= end and has_ended(self.folder.path)
+
+    def _prime(self, begin: int, pace: Pace) -> None:
+        """Let the shaper see what lies before *begin*, if it has not."""
+        if self._shaper is None or begin < self._shaped:
+            self._shaper, self._shaped = Shaper(self.target, Skipped()), 0
+        self._shaper.skipped = Skipped()
+        while self._shaped < begin:
+            size = min(MAX_BYTES, begin - self._shaped)
+            lines, after = read_lines(self.folder.file(self.signal), self._shaped, size, over=False)
+            for line, _ in lines:
+                if not line.isspace():
+                    self._shaper.line(line)
+                    pace.look()
+            self._shaped = after if lines else begin
+
+    def _shaped_entries(self, data: Any, begin: int, after: int, pace: Pace) -> list[Entry]:
+        """Return the points of one object, in the form in which they are sent."""
+        if data is None or self._shaper is None:
+            return []
+        if self.form == "lines":
+            text, number = as_json.content(self.signal, data), as_json.count_points(data)
+            return [(text, number, len(text), after, 0)] if number else []
+        converter = self._converter_with(self._shaper.skipped)
+        found: list[tuple[Any, int, int]] = []
+        for record in converter.records(data):
+            number, size = (len(record[1]), sum(map(len, record[1]))) if self.form == "encoded" else (1, 200)
+            found.append((record, number, size))
+            pace.look()
+        return _numbered(found, begin, after)
+
+
+def _numbered(found: list[tuple[Any, int, int]], begin: int, after: int) -> list[Entry]:
+    """Return records with the position after each: how many of its line are done, behind the line for the last one."""
+    entries: list[Entry] = []
+    number = 0
+    for record, count, size in found:
+        number += count
+        entries.append((record, count, size, begin, number))
+    if entries:
+        entries[-1] = *entries[-1][:3], after, 0
+    return entries
+
+
+def form_of(target: Target) -> str:
+    """Return the form in which the records for *target* are read, see Stream."""
+    if "otlp" in target.exporters and target.protocol == "http/json":
+        return "lines"
+    return "encoded" if target.signal != "logs" and target.exporters == ("otlp",) else "records"
 
 
 def _converter(signal: str, form: str, skipped: Skipped) -> Any:
+    if form == "encoded" and signal == "metrics":
+        from .wire_points import PointEncoder
+
+        return PointEncoder(skipped)
     if form == "encoded":
         from .wire import Encoder
 

@@ -25,6 +25,7 @@ from otel_perf.export.json_values import (
 )
 
 from .convert import Converter
+from .starts import SELF_NS, SELF_TIME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,6 +142,9 @@ class Encoder(Converter):
                 if type(value) is float and kind == "doubleValue":
                     head = self._doubles.get(key) or self._double(key)
                     one = head + _float64(value)
+                    if key == SELF_TIME:
+                        found += (tag, one)
+                        one = self_ns(value)
                 else:
                     one = self._texts.get((key, kind, value), b"")
             except (KeyError, TypeError, ValueError, AttributeError):  # lists, and what is no attribute
@@ -217,6 +221,12 @@ def pair_of(key: str, value: object) -> bytes:
     return field(b"", field(b"\x0a", utf8(key)) + field(b"\x12", any_value(value)))
 
 
+def self_ns(seconds: float) -> bytes:
+    """Return the attribute otel_perf.self_ns of a span."""
+    number = varint(int(seconds * 1e9 + 0.5) if 0.0 <= seconds < 1e9 else 0)
+    return _self_heads[len(number)] + number
+
+
 def any_value(value: object) -> bytes:
     """Return the content of an AnyValue."""
     if isinstance(value, str):
@@ -256,3 +266,7 @@ def varint(number: int) -> bytes:
 def utf8(text: str) -> bytes:
     """Return *text* encoded; half a surrogate pair, which JSON can hold, becomes a question mark."""
     return text.encode("utf-8", "replace")
+
+
+# The attribute of a span's self time, by the length of its number, which comes after it.
+_self_heads = [b"", *(pair_of(SELF_NS, 2 ** (7 * length - 1))[:-length] for length in range(1, 10))]

@@ -10,6 +10,8 @@ COMMANDS = {
     "report": "show what a run recorded",
     "check": "judge a run by its budgets, as a gate: the exit status says whether all holds",
     "replay": "send recorded runs to an OpenTelemetry endpoint",
+    "rules": "write the budgets as alert rules of Prometheus, with tests",
+    "stack": "bring up collector, Prometheus, Tempo, Loki and Grafana, with docker",
     "doctor": "say what is configured, what is reachable, and what is wrong",
 }
 
@@ -35,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     name = arguments[0] if arguments else ""
     if name in ("-h", "--help", "help", ""):
-        rows = "\n".join(f"  {key:<8} {text}" for key, text in COMMANDS.items())
+        rows = "\n".join(f"  {key:<10} {text}" for key, text in COMMANDS.items())
         sys.stdout.write(HELP.format(commands=rows))
         return 0 if name else 2
     if name in ("-V", "--version"):

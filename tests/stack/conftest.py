@@ -7,9 +7,10 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,12 +27,20 @@ def backends() -> dict[str, Path | None]:
 
     Asked once, before the variables whose name begins with OTEL_ are taken away for a test.
     """
-    spec = importlib.util.spec_from_file_location("backends_build", HERE / "backends" / "build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = _load(HERE / "backends" / "build.py")
     return {name: module.find(name) for name in module.NEEDED}
+
+
+def _load(file: Path) -> Any:
+    """Return a module beside this file: with --import-mode=importlib none can be imported by name."""
+    name = f"stack_{file.stem}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, file)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]
 
 
 class Collector:
@@ -141,3 +150,99 @@ def collector(backends: dict[str, Path | None], tmp_path: Path) -> Iterator[Call
     yield start
     for one in started:
         one.end()
+
+
+# --- the stack of deploy/ ---------------------------------------------------------------------------------
+
+SETTINGS = os.environ.get("OTEL_PERF_STACK_SETTINGS", "")  # before a test's variables are cleaned
+COMPOSE = HERE / "compose"  # tests of what only a container engine can show
+READY = {"collector": "/", "prometheus": "/-/ready", "jaeger": "/api/services", "victorialogs": "/health"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what has no object: compose's tests without its stack, tests of single backends where it is there.
+
+    The job that brings compose up names its addresses; all other tests of this folder run in the job that builds.
+    """
+
+    def belongs(item: pytest.Item) -> bool:
+        if HERE not in item.path.parents:
+            return True
+        if COMPOSE in item.path.parents:
+            return bool(SETTINGS)
+        names = set(getattr(item, "fixturenames", ()))
+        return not SETTINGS or ("process_stack" in names and not names & {"own_stack", "collector"})
+
+    left_out = [item for item in items if not belongs(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if belongs(item)]
+
+
+def _start_stack(backends: dict[str, Path | None], folder: Path, traces: str = "disk") -> Any:
+    """Return running Processes that are all ready; with other ports where one was taken meanwhile."""
+    processes = _load(HERE / "processes.py")
+    stack = _load(HERE / "stack.py")
+    missing = [name for name in processes.NAMES if backends[name] is None]
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)}: make backends")
+    for number in range(TRIES):
+        running = processes.Processes(backends, folder / f"stack-{number}", traces)
+        running.start()
+        client = stack.Stack.of(running.settings)
+        try:
+            for name, base in client.services.items():
+                stack.wait_for(lambda url=base + READY[name]: stack.fetch(url), f"{name} is ready", 60)
+            return running
+        except BaseException as error:
+            running.end()
+            if not isinstance(error, AssertionError):
+                raise
+            texts = {name: program.said() for name, program in running.programs.items()}
+            if number + 1 == TRIES or not any("address already in use" in text for text in texts.values()):
+                ends = "\n".join(f"--- {name}\n{text[-1500:]}" for name, text in texts.items())
+                raise AssertionError(f"{error}\n{ends}") from None
+    raise AssertionError("unreachable")
+
+
+@pytest.fixture(scope="session")
+def process_stack(backends: dict[str, Path | None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Return the running stack that all tests of a session share, a ``stack.Stack``.
+
+    It is the collector and the Prometheus of deploy/ as processes, with Jaeger and VictoriaLogs behind them; or, where
+    OTEL_PERF_STACK_SETTINGS names a settings file, whatever runs there, which is what the end-to-end job does with
+    compose. Send as a program would, ``env=process_stack.environment()``, under a service name of the test's own; then
+
+    * ``wait_for(look, what)``: polls until *look()* gives something (``process_stack.wait_for``);
+    * ``query(promql, time=None)``, ``query_range(promql, start, end, step)``, ``samples(selector)``: Prometheus;
+    * ``trace(trace_id)``: the spans of a trace; ``events(service, name)`` and ``logs(query)``: log records.
+
+    It stays up for the whole session, so nobody stops a part of it: for that there is ``own_stack``.
+    """
+    stack = _load(HERE / "stack.py")
+    if SETTINGS:
+        yield stack.Stack.of(Path(SETTINGS))
+        return
+    running = _start_stack(backends, tmp_path_factory.mktemp("stack"), "memory")
+    yield stack.Stack.of(running.settings)
+    running.end()
+
+
+@pytest.fixture
+def own_stack(backends: dict[str, Path | None], tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Return a function that gives a stack of the test's own, as ``processes.Processes``.
+
+    ``programs[name]`` can be killed and started again, ``stack`` is the client (as process_stack),
+    ``prometheus_folder`` and ``reload_prometheus()`` change its rules. With "memory", traces are lost when Jaeger ends.
+    """
+    started: list[Any] = []
+
+    def start(traces: str = "disk") -> Any:
+        running = _start_stack(backends, tmp_path / f"own-{len(started)}", traces)
+        running.stack = _load(HERE / "stack.py").Stack.of(running.settings)
+        started.append(running)
+        return running
+
+    yield start
+    for running in started:
+        running.end()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 HERE = Path(__file__).resolve().parent
-NEEDED = ("collector",)
+NEEDED = ("collector", "prometheus", "jaeger", "victorialogs", "compose")
 FLAGS = ("-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags=-s -w")
 SAY_EVERY = 10.0  # seconds between two lines of progress
 

@@ -1,0 +1,1 @@
+"""What is generated for the stack: alert rules and dashboards from the same budgets, and the stack itself."""

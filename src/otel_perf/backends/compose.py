@@ -1,0 +1,195 @@
+"""The stack's files on the user's disk, and `docker compose` run on them.
+
+The files are copied out of the package: a container mounts them, and Docker Desktop shares only the home directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from otel_perf.errors import UserError
+
+from .services import PORTS, Addresses, folder_for_data, port_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+FILE = "docker-compose.yml"
+SETTINGS = "settings.json"
+VIEW = "without docker, `otel-perf view` shows recorded runs on a local page"
+ANSWER = 20  # seconds that docker may take to say what it is
+
+
+def source() -> Path:
+    """Return the folder of the stack's files: inside us in a wheel, deploy/ in a checkout.
+
+    Raises: UserError: it is in neither place.
+    """
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "_deploy", package.parents[1] / "deploy"):
+        if (folder / FILE).is_file():
+            return folder
+    raise UserError("the files of the stack are not installed; reinstall otel-perf", exit_code=1)
+
+
+def target(given: str | None) -> Path:
+    """Return the folder that compose runs in: *given*, or the default below the home directory."""
+    return Path(given or os.path.join(folder_for_data(os.environ, sys.platform), "otel-perf", "stack")).absolute()
+
+
+def copy(folder: Path, addresses: Addresses) -> None:
+    """Copy the stack's files to *folder*, over those of an earlier version; other files in it stay.
+
+    The containers' users read them, who are nobody's friends here: modes do not come from the umask.
+
+    Raises: UserError: it cannot be written.
+    """
+    files = source()
+    try:
+        _folder(folder)
+        for path in sorted(files.rglob("*")):
+            place = folder / path.relative_to(files)
+            if path.is_dir():
+                _folder(place)
+                continue
+            unfinished = place.with_name(place.name + ".new")
+            shutil.copyfile(path, unfinished)
+            unfinished.chmod(0o644)
+            unfinished.replace(place)
+        (folder / SETTINGS).write_text(addresses.as_json(), encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"cannot write {error.filename or folder}: {error.strerror}; the stack's files must lie where docker can "
+            "mount them: make it writable, or name a folder of yours with --folder DIR",
+            exit_code=1,
+        ) from None
+
+
+def _folder(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)
+
+
+def addresses_in(folder: Path) -> Addresses:
+    """Return the addresses that the last `up` in *folder* had, else those of the variables.
+
+    Raises: UserError: its settings file is damaged.
+    """
+    file = folder / SETTINGS
+    return Addresses.read(str(file)) if file.is_file() else Addresses.of_compose(os.environ)
+
+
+def docker() -> str:
+    """Return the program docker, with an engine behind it and the compose plugin.
+
+    Raises: UserError: which of the three is missing.
+    """
+    program = shutil.which("docker")
+    if program is None:
+        raise UserError(f"docker is not installed (not on PATH); {VIEW}", exit_code=1)
+    version = _ask(program, "compose", "version")
+    if version.returncode != 0:
+        raise UserError(
+            f"docker has no compose plugin ({_first(version)}); install docker-compose-plugin or Docker Desktop; "
+            f"{VIEW}",
+            exit_code=1,
+        )
+    engine = _ask(program, "info", "--format", "{{.ServerVersion}}")
+    if engine.returncode != 0 or not engine.stdout.strip():
+        raise UserError(
+            f"docker has no engine that answers ({_first(engine)}); start it, then again; {VIEW}", exit_code=1
+        )
+    return program
+
+
+def _ask(program: str, *words: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            [program, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+            timeout=ANSWER, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess([program, *words], 1, "", f"no answer within {ANSWER} s")
+    except OSError as error:
+        raise UserError(f"cannot run {program}: {error.strerror or error}; {VIEW}", exit_code=1) from None
+
+
+def _first(result: subprocess.CompletedProcess[str]) -> str:
+    """Return the first line that a program said, which names the cause."""
+    lines = (result.stderr or result.stdout).strip().splitlines()
+    return lines[0].strip()[:200] if lines else f"exit status {result.returncode}"
+
+
+def compose(program: str, folder: Path, words: Sequence[str]) -> int:
+    """Run `docker compose WORDS` on the stack in *folder*; return its exit status. Its output is the user's."""
+    return subprocess.run([*_words(program, folder), *words], check=False).returncode
+
+
+def said_by(program: str, folder: Path, service: str) -> str:
+    """Return the last lines that a service wrote."""
+    result = _ask(*_words(program, folder), "logs", "--no-color", "--no-log-prefix", "--tail", "5", service)
+    return result.stdout + result.stderr
+
+
+def running(program: str, folder: Path) -> set[str]:
+    """Return the services of the stack that run already."""
+    return set(_ask(*_words(program, folder), "ps", "--services", "--status", "running").stdout.split())
+
+
+def _words(program: str, folder: Path) -> list[str]:
+    return [program, "compose", "--file", str(folder / FILE)]
+
+
+def check_ports(environ: Mapping[str, str], running: Collection[str]) -> None:
+    """See that the stack's ports are free, before anything is started.
+
+    Args:
+        environ: with the variables of PORTS.
+        running: services of ours that run already, and have theirs.
+
+    Raises: UserError: one is taken, by itself or within the stack; says by whom where the system tells.
+    """
+    seen: dict[int, str] = {}
+    for key, (variable, _, service) in PORTS.items():
+        port = port_of(key, environ)
+        if port in seen:
+            raise UserError(f"{variable} and {seen[port]} are both {port}; give one of them another port")
+        seen[port] = variable
+        if service not in running and (reason := _taken(port)):
+            other = port + 10000 if port < 50000 else port - 10000
+            raise UserError(
+                f"port {port} of 127.0.0.1, for {service}, {reason}; free it, or move ours: {variable}={other}",
+                exit_code=1,
+            )
+
+
+def _taken(port: int) -> str:
+    """Return why nobody can listen on *port*, empty where somebody can."""
+    with socket.socket() as one:
+        if os.name == "posix":  # as docker's proxy does; elsewhere the option lets two listen
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind(("127.0.0.1", port))
+            one.listen(1)
+        except PermissionError:
+            return "may not be used by this user"
+        except OSError:
+            return f"is taken{_by_whom(port)}"
+    return ""
+
+
+def _by_whom(port: int) -> str:
+    import psutil
+
+    with contextlib.suppress(psutil.Error, OSError):
+        for one in psutil.net_connections("tcp"):
+            if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port and one.pid:
+                return f" by {psutil.Process(one.pid).name()} (process {one.pid})"
+    return ""

@@ -1,0 +1,118 @@
+"""`otel-perf rules`: the budgets as alert rules of Prometheus, with promtool tests that prove them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from otel_perf.backends.rules.files import differing, files_of
+from otel_perf.backends.rules.files import write as write_files
+from otel_perf.backends.rules.of_budgets import reads_its_metric
+from otel_perf.backends.rules.parts import GRAFANA, RUNBOOK, Links
+from otel_perf.budgets import load
+from otel_perf.config import read_file
+from otel_perf.errors import ConfigError, UserError
+
+from .output import write
+
+if TYPE_CHECKING:
+    from otel_perf.budgets import Budget
+
+OUT = "deploy/prometheus"
+
+DESCRIPTION = """\
+Write the budgets as recording and alert rules of Prometheus, and unit tests of promtool for each of them: the budgets
+in otel-perf.toml, or in pyproject.toml below [tool.otel-perf], of the working directory, else the defaults. The rules
+give the answers that the program gives itself: `for`, clear level, severity and escalation. Two more watch whole
+services: one that is silent, and a version that starts slower than the one before."""
+
+EXAMPLES = """\
+examples:
+  otel-perf rules                                    deploy/prometheus/rules/*.yml and deploy/prometheus/tests/*.yml
+  otel-perf rules --out monitoring                   monitoring/rules/*.yml and monitoring/tests/*.yml
+  otel-perf rules --service shop                     only for the series of this service
+  otel-perf rules --grafana https://grafana.example  where the links to dashboards lead
+  otel-perf rules --check                            in a build: are the files up to date?
+
+  promtool check rules deploy/prometheus/rules/*.yml
+  promtool test rules deploy/prometheus/tests/*.yml
+
+In prometheus.yml: rule_files: [rules/*.yml]. The alerts are explained in docs/alert-rules.md.
+
+exit status: 0 written, or up to date; 1 --check found a file that is not; 2 the command line or a budget is wrong"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    options = argparse.ArgumentParser(
+        prog="otel-perf rules",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.add_argument("--out", metavar="DIR", default=OUT, help=f"where to write; default {OUT}")
+    options.add_argument("--check", action="store_true", help="write nothing; say which files are out of date")
+    options.add_argument(
+        "--service",
+        metavar="NAME",
+        help="judge only this service's series; default the `service` of the configuration file, else all services",
+    )
+    options.add_argument("--grafana", metavar="URL", default=GRAFANA, help=f"of the dashboards; default {GRAFANA}")
+    options.add_argument("--runbook", metavar="URL", default=RUNBOOK, help=f"of the runbook; default {RUNBOOK}")
+    return options
+
+
+def main(argv: list[str]) -> int:
+    """Run the command with the arguments after its name; return its exit status."""
+    options = parser().parse_args(argv)
+    try:
+        budgets = load()
+    except ConfigError as error:
+        raise UserError(str(error)) from None
+    service = _service() if options.service is None else options.service
+    files = files_of(budgets, Links(service=service, runbook=options.runbook, grafana=options.grafana))
+    for budget in budgets:
+        _note(budget)
+    return _check(options.out, files) if options.check else _write(options.out, files)
+
+
+def _service() -> str:
+    """Return the service that the configuration file is of, empty if it does not say so."""
+    _, table = read_file("", [])
+    service = table.get("service")
+    return service if isinstance(service, str) else ""
+
+
+def _note(budget: Budget) -> None:
+    """Say so where a rule hangs on what the process says."""
+    if not reads_its_metric(budget) and not budget.idle:
+        sys.stderr.write(
+            f"otel-perf rules: budget {budget.name!r}: Prometheus has no series that answers to {budget.metric}; its "
+            f"rule reads what the process judged, otel_perf_budget_value, so the program must have this budget too\n"
+        )
+
+
+def _check(folder: str, files: dict[str, str]) -> int:
+    try:
+        found = differing(folder, files)
+    except OSError as error:
+        raise UserError(f"cannot read {error.filename}: {error.strerror}") from None
+    if not found:
+        write(f"up to date: {len(files)} files in {folder}\n", "the result")
+        return 0
+    mend = "otel-perf rules" + ("" if folder == OUT else f" --out {folder}")
+    for path, why in found.items():
+        sys.stderr.write(f"otel-perf rules: {folder}/{path} is {why}; run `{mend}` with the same options\n")
+    return 1
+
+
+def _write(folder: str, files: dict[str, str]) -> int:
+    changed = differing(folder, files)
+    try:
+        write_files(folder, {path: files[path] for path in changed})
+    except OSError as error:
+        raise UserError(f"cannot write {error.filename}: {error.strerror}; name another folder with --out") from None
+    lines = [f"{'wrote' if path in changed else 'kept '} {folder}/{path}" for path in files]
+    write("\n".join(lines) + "\n", "the result")
+    return 0

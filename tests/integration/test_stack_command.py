@@ -1,0 +1,346 @@
+"""`otel-perf stack`: what it asks of docker, and what it says where something is missing, taken or not allowed.
+
+A script in place of docker writes down how it is called, and says what the real one says (docker 28, compose 2.40).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).resolve().parents[2]
+unix = pytest.mark.skipif(sys.platform == "win32", reason="a script that begins with #!")
+
+DOCKER = """#!{python}
+import json, os, sys
+words = sys.argv[1:]
+with open({calls!r}, "a") as file:
+    file.write(json.dumps(words) + "\\n")
+answers = {answers!r}
+for key, (code, out, errors) in answers.items():
+    if key in " ".join(words):
+        sys.stdout.write(out)
+        sys.stderr.write(errors)
+        sys.exit(code)
+"""
+GOOD = {"compose version": (0, "Docker Compose version v2.40.3\n", ""), "info": (0, "28.2.0\n", "")}
+PORTS = ("OTLP_GRPC", "OTLP_HTTP", "HEALTH", "PROMETHEUS", "TEMPO", "LOKI", "GRAFANA")
+
+
+@pytest.fixture
+def stack(run_python, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs `otel-perf stack WORDS` in an empty home, on seven ports that are free."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
+    ports = {f"OTEL_PERF_STACK_{name}_PORT": str(one.getsockname()[1]) for name, one in zip(PORTS, held, strict=True)}
+    for one in held:
+        one.close()
+    home = {"HOME": str(tmp_path / "home"), "XDG_DATA_HOME": "", "LOCALAPPDATA": str(tmp_path / "home")}
+
+    def run(*words: str, **variables: str | None) -> subprocess.CompletedProcess[str]:
+        return run_python(["-m", "otel_perf", "stack", *words], env={**home, **ports, **variables})
+
+    run.ports = ports
+    return run
+
+
+@pytest.fixture
+def docker(tmp_path: Path) -> Callable[..., Callable[[], list[list[str]]]]:
+    """Return a function that puts a script on PATH as docker, which answers as given; it returns one for its calls."""
+
+    def put(**answers: tuple[int, str, str]) -> Callable[[], list[list[str]]]:
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        calls = tmp_path / "calls"
+        said = {**{key.replace("_", " "): value for key, value in answers.items()}, **GOOD}
+        said = {key: answers.get(key.replace(" ", "_"), value) for key, value in said.items()}
+        script = folder / "docker"
+        script.write_text(DOCKER.format(python=sys.executable, calls=str(calls), answers=said), encoding="utf-8")
+        script.chmod(0o755)
+        return lambda: [json.loads(line) for line in calls.read_text(encoding="utf-8").splitlines()]
+
+    return put
+
+
+def on_path(tmp_path: Path) -> dict[str, str]:
+    return {"PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+
+
+def test_without_docker_it_names_the_local_page(stack, tmp_path):
+    (tmp_path / "empty").mkdir()
+
+    result = stack("up", PATH=str(tmp_path / "empty"))
+
+    assert (1, "") == (result.returncode, result.stdout)
+    assert (
+        "otel-perf stack: docker is not installed (not on PATH); "
+        "without docker, `otel-perf view` shows recorded runs on a local page\n" == result.stderr
+    )
+
+
+@unix
+@pytest.mark.parametrize(
+    ("answers", "what"),
+    [
+        (
+            {"compose_version": (1, "", "docker: unknown command: docker compose\n\nRun 'docker --help' …\n")},
+            "docker has no compose plugin (docker: unknown command: docker compose); install docker-compose-plugin",
+        ),
+        (
+            {"info": (1, "", "Cannot connect to the Docker daemon at unix:///var/run/docker.sock.\n")},
+            "docker has no engine that answers (Cannot connect to the Docker daemon at unix:///var/run/docker.sock.)",
+        ),
+    ],
+    ids=["no plugin", "no engine"],
+)
+@pytest.mark.parametrize("action", ["up", "down", "logs"])
+def test_docker_that_lacks_something_is_told_and_the_local_page_named(stack, docker, tmp_path, answers, what, action):
+    docker(**answers)
+    (tmp_path / "there").mkdir()
+    shutil.copy(ROOT / "deploy" / "docker-compose.yml", tmp_path / "there")
+
+    result = stack(action, "--folder", str(tmp_path / "there"), **on_path(tmp_path))
+
+    assert (1, "") == (result.returncode, result.stdout)
+    assert result.stderr.startswith(f"otel-perf stack: {what}")
+    assert "`otel-perf view`" in result.stderr
+    assert 1 == result.stderr.count("\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="its messages are the same on every system")
+def test_real_docker_without_an_engine_is_told(stack, tmp_path):
+    program = shutil.which("docker")
+    if program is None:
+        pytest.skip("needs docker")
+
+    result = stack("up", DOCKER_HOST="tcp://127.0.0.1:1")
+
+    assert (1, "") == (result.returncode, result.stdout)
+    assert "docker has no " in result.stderr  # compose plugin, where there is none, else engine
+    assert "`otel-perf view`" in result.stderr
+
+
+@unix
+def test_up_puts_the_files_below_home_runs_compose_there_and_names_what_is_not_ready(stack, docker, tmp_path):
+    calls = docker(logs=(0, "mkdir /var/tempo/blocks: permission denied\n", ""))
+
+    result = stack("up", "--wait", "1", **on_path(tmp_path))
+
+    folder = tmp_path / "home" / ".local" / "share" / "otel-perf" / "stack"
+    if sys.platform == "darwin":
+        folder = tmp_path / "home" / "Library" / "Application Support" / "otel-perf" / "stack"
+    before = ["compose", "--file", str(folder / "docker-compose.yml")]
+    assert 1 == result.returncode
+    assert [*before, "up", "--detach", "--remove-orphans"] in calls()
+    assert [*before, "logs", "--no-color", "--no-log-prefix", "--tail", "5", "tempo"] in calls()
+    for name in ("collector", "prometheus", "tempo", "loki", "grafana"):
+        assert f"{name} is not ready after 1 s: nothing listens there; its last lines:" in result.stderr
+    assert "`otel-perf stack down --volumes` removes all volumes and data" in result.stderr
+    deploy = ROOT / "deploy"
+    for file in (path for path in deploy.rglob("*") if path.is_file()):
+        copied = folder / file.relative_to(deploy)
+        assert file.read_bytes() == copied.read_bytes()
+        assert 0o644 == stat.S_IMODE(copied.stat().st_mode)
+    assert {0o755} == {stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*") if path.is_dir()}
+
+
+@unix
+def test_up_again_writes_our_files_anew_and_leaves_the_users_own(stack, docker, tmp_path):
+    docker()
+    folder = tmp_path / "there"
+    stack("up", "--wait", "0", "--folder", str(folder), **on_path(tmp_path))
+    own = folder / "prometheus" / "rules" / "own.yml"
+    own.write_text("groups: []\n", encoding="utf-8")
+    (folder / "docker-compose.yml").write_text("damaged", encoding="utf-8")
+
+    stack("up", "--wait", "0", "--folder", str(folder), **on_path(tmp_path))
+
+    assert "groups: []\n" == own.read_text(encoding="utf-8")
+    assert (ROOT / "deploy" / "docker-compose.yml").read_bytes() == (folder / "docker-compose.yml").read_bytes()
+    assert [] == list(folder.rglob("*.new"))
+
+
+@unix
+@pytest.mark.parametrize("name", PORTS)
+def test_port_that_is_taken_is_named_with_its_variable_before_anything_starts(stack, docker, tmp_path, name):
+    calls = docker()
+    variable = f"OTEL_PERF_STACK_{name}_PORT"
+
+    with socket.create_server(("127.0.0.1", int(stack.ports[variable]))):
+        result = stack("up", **on_path(tmp_path))
+
+    assert (1, "") == (result.returncode, result.stdout)
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith(f"otel-perf stack: port {stack.ports[variable]} of 127.0.0.1, for ")
+    assert f"; free it, or move ours: {variable}=" in last
+    if sys.platform == "linux":
+        assert f"(process {os.getpid()})" in last
+    assert not any("up" in call for call in calls())
+
+
+@unix
+def test_port_of_a_service_of_ours_that_runs_already_is_not_taken(stack, docker, tmp_path):
+    calls = docker(ps=(0, "grafana\n", ""))
+
+    with socket.create_server(("127.0.0.1", int(stack.ports["OTEL_PERF_STACK_GRAFANA_PORT"]))):
+        stack("up", "--wait", "0", **on_path(tmp_path))
+
+    assert any("up" in call for call in calls())
+
+
+@pytest.mark.parametrize("value", ["0", "65536", "http", "-1", "3000.5", "٣"])
+def test_variable_that_is_no_port_is_a_usage_error(stack, value):
+    result = stack("up", OTEL_PERF_STACK_LOKI_PORT=value)
+
+    assert (2, "") == (result.returncode, result.stdout)
+    assert (
+        f"otel-perf stack: OTEL_PERF_STACK_LOKI_PORT: {value!r} is no port; write a number from 1 to 65535, "
+        "the default is 3100\n" == result.stderr
+    )
+
+
+@unix
+def test_two_services_on_one_port_are_refused(stack, docker, tmp_path):
+    docker()
+    port = stack.ports["OTEL_PERF_STACK_LOKI_PORT"]
+
+    result = stack("up", OTEL_PERF_STACK_GRAFANA_PORT=port, **on_path(tmp_path))
+
+    assert 2 == result.returncode
+    assert f"OTEL_PERF_STACK_GRAFANA_PORT and OTEL_PERF_STACK_LOKI_PORT are both {port};" in result.stderr
+
+
+@unix
+def test_folder_that_cannot_be_written_is_named_before_anything_starts(stack, docker, tmp_path):
+    calls = docker()
+    (tmp_path / "file").write_text("", encoding="utf-8")
+
+    result = stack("up", "--folder", str(tmp_path / "file" / "stack"), **on_path(tmp_path))
+
+    assert (1, "") == (result.returncode, result.stdout)
+    assert result.stderr.startswith(f"otel-perf stack: cannot write {tmp_path / 'file'}")
+    assert "--folder DIR" in result.stderr
+    assert not any("up" in call for call in calls())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/sys: where root may not write either")
+def test_folder_where_nobody_may_write_is_named(stack, docker, tmp_path):
+    docker()
+
+    result = stack("up", "--folder", "/sys/otel-perf", **on_path(tmp_path))
+
+    assert (1, "") == (result.returncode, result.stdout)
+    assert "cannot write /sys/otel-perf: " in result.stderr
+    assert "Permission denied" in result.stderr or "Operation not permitted" in result.stderr
+
+
+@unix
+def test_compose_that_fails_is_told_with_its_status(stack, docker, tmp_path):
+    docker(**{"up_--detach": (18, "", "pull access denied\n")})
+
+    result = stack("up", **on_path(tmp_path))
+
+    assert 1 == result.returncode
+    assert "pull access denied\n" in result.stderr
+    assert "otel-perf stack: docker compose up ended with status 18; what it says is above\n" in result.stderr
+
+
+@unix
+@pytest.mark.parametrize(
+    ("words", "passed"),
+    [
+        (["down"], ["down"]),
+        (["down", "--volumes"], ["down", "--volumes"]),
+        (["logs"], ["logs", "--tail", "100"]),
+        (["logs", "tempo", "loki", "--follow", "--tail", "7"], ["logs", "--tail", "7", "--follow", "tempo", "loki"]),
+    ],
+)
+def test_down_and_logs_are_those_of_compose(stack, docker, tmp_path, words, passed):
+    calls = docker(**{".yml_down": (3, "", "")})
+    folder = tmp_path / "there"
+    stack("up", "--wait", "0", "--folder", str(folder), **on_path(tmp_path))
+
+    result = stack(*words, "--folder", str(folder), **on_path(tmp_path))
+
+    assert ["compose", "--file", str(folder / "docker-compose.yml"), *passed] == calls()[-1]
+    assert (3 if "down" in words else 0) == result.returncode  # compose's own
+
+
+@unix
+def test_down_without_a_stack_says_how_to_make_one(stack, docker, tmp_path):
+    docker()
+
+    result = stack("down", **on_path(tmp_path))
+
+    assert 1 == result.returncode
+    assert "`otel-perf stack up` makes one" in result.stderr
+
+
+@unix
+def test_status_asks_where_the_last_up_was_told_to_listen(stack, docker, tmp_path):
+    docker()
+    stack("up", "--wait", "0", **on_path(tmp_path))
+
+    result = stack("status", **dict.fromkeys(stack.ports))  # another shell, without the variables
+
+    urls = [line.split()[1] for line in result.stdout.splitlines()]
+    assert [f"http://127.0.0.1:{port}" for name, port in stack.ports.items() if "OTLP" not in name] == urls
+
+
+def test_status_where_nothing_runs_says_so_for_each_service(stack):
+    result = stack("status")
+
+    assert (1, "") == (result.returncode, result.stderr)
+    lines = result.stdout.splitlines()
+    assert ["collector", "prometheus", "tempo", "loki", "grafana"] == [line.split()[0] for line in lines]
+    assert all(line.endswith("not ready: nothing listens there") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"otlp_http": "a", "otlp_grpc": "b", "services": []}',
+     '{"otlp_http": "a", "otlp_grpc": "b", "services": {"mimir": "http://127.0.0.1:1"}}',
+     '{"otlp_http": "a", "otlp_grpc": "b", "services": {"loki": "127.0.0.1:3100"}}',
+     '{"otlp_http": "a", "otlp_grpc": "b", "services": {"loki": "http://127.0.0.1:port"}}'],
+)  # fmt: skip
+def test_settings_that_are_none_are_a_usage_error_naming_the_file(stack, tmp_path, content):
+    (tmp_path / "settings.json").write_text(content, encoding="utf-8")
+
+    result = stack("status", "--settings", "settings.json")
+
+    assert (2, "") == (result.returncode, result.stdout)
+    assert result.stderr.startswith("otel-perf stack: settings.json: ")
+    assert 1 == result.stderr.count("\n")
+
+
+def test_settings_that_are_not_there_are_a_usage_error(stack):
+    result = stack("status", "--settings", "nowhere.json")
+
+    assert (2, "otel-perf stack: cannot read nowhere.json: No such file or directory\n") == (
+        result.returncode,
+        result.stderr,
+    )
+
+
+@pytest.mark.parametrize("words", [["--help"], ["up", "--help"]])
+def test_help_shows_examples(stack, words):
+    result = stack(*words)
+
+    assert (0, "") == (result.returncode, result.stderr)
+    assert result.stdout.startswith("usage: otel-perf stack")
+
+
+@pytest.mark.parametrize("words", [[], ["restart"], ["up", "--wait", "long"], ["up", "--wait", "-1"]])
+def test_usage_errors_exit_with_2(stack, words):
+    assert 2 == stack(*words).returncode

@@ -1,14 +1,30 @@
 """How a process ended, as far as it can be seen from inside without changing the program.
 
-Imports only: sys, recorder. The code of a SystemExit cannot be seen; a parent that is kept (`otel-perf run --report`)
-knows the status.
+Imports only: sys, amounts, recorder. The code of a SystemExit cannot be seen; a parent that is kept (`otel-perf run
+--report`) knows the status.
 """
 
 from __future__ import annotations
 
 import sys
 
-from .recorder import CHILDREN, CLOSED, CURRENT, N_PATH, NODE, OWN, SPAN, START, ancestors, describe, open_spans
+from .amounts import duration
+from .recorder import (
+    CHILDREN,
+    CLOSED,
+    CURRENT,
+    N_PATH,
+    NODE,
+    OWN,
+    R_ATTRIBUTES,
+    R_BEGIN,
+    R_END,
+    SPAN,
+    START,
+    ancestors,
+    describe,
+    open_spans,
+)  # fmt: skip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +33,8 @@ if TYPE_CHECKING:
 
     from .startup import Startup
 
+COMPLETED, DIED = "otel_perf.startup.completed", "otel_perf.startup.died"
+INFO, ERROR = 9, 17  # severity numbers
 SIGNALS = {1: "SIGHUP", 2: "SIGINT", 15: "SIGTERM"}
 
 
@@ -42,6 +60,33 @@ def how(rule: str, signal: int, stack: FrameType | None, start: Startup | None) 
     if start is not None and not start.over:
         fields |= _where()
     return fields
+
+
+def of_the_start(root: Any, how: dict[str, Any]) -> tuple[str, int, dict[str, Any], str] | None:
+    """Return name, severity number, attributes and body of the event that tells of a start that has ended.
+
+    None where neither is known: a process without ready() that has come to its end has not said what its start was.
+
+    Args:
+        root: the record of its root.
+        how: the process ended, if that is what ended the start.
+    """
+    says = root[R_ATTRIBUTES] or {}
+    took = root[R_END] - root[R_BEGIN]
+    fields: dict[str, Any] = {"otel_perf.startup.duration": took, "otel_perf.ready": says.get("otel_perf.ready", "")}
+    by_end = fields["otel_perf.ready"] in ("exit", "shutdown", "signal")
+    if by_end and (says.get("otel_perf.interrupted") is True or "exception.type" in how):
+        where = str(how.get("otel_perf.phase") or how.get("otel_perf.import") or "")
+        body = f"the process died in its start, after {duration(took)}" + (f", in {where}" if where else "")
+        return DIED, ERROR, {**how, **fields}, body
+    if by_end and says.get("otel_perf.startup.ready_when") != "exit":
+        return None
+    keys = ("otel_perf.bottleneck", "otel_perf.bottleneck.share", "otel_perf.budget.startup")
+    fields |= {key: says[key] for key in keys if key in says}
+    body = f"started in {duration(took)}"
+    if "otel_perf.bottleneck" in says:
+        body += f"; what held it up most: {says['otel_perf.bottleneck']}"
+    return COMPLETED, INFO, fields, body
 
 
 def _exception(error: BaseException) -> dict[str, Any]:

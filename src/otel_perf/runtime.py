@@ -317,6 +317,8 @@ class Runtime:
             if self.settings.strict and self.explainer is None:
                 self._watch_start()  # the process ends before the worker has
             taken = self._explained([writer.with_cost(record) for record in taken])
+            if not writer.root_due:
+                self._tell_of_the_start(taken)
         writer.records(taken)
         if self.sender is not None:
             writer.cpu_time += self.sender.take_cpu_time()
@@ -339,6 +341,18 @@ class Runtime:
             self._stop_explaining()
             self.complain("explanation", error)
         return records
+
+    def _tell_of_the_start(self, records: list[Any]) -> None:
+        """Record as an event that the start is over, or that the process died in it; its root is among *records*."""
+        for record in records:
+            if type(record) is tuple and record[recorder.R_SITE].kind == "startup":
+                from .ending import of_the_start
+
+                found = of_the_start(record, self.how)
+                if found is not None:
+                    trace, end = record[recorder.R_TRACE], record[recorder.R_END]
+                    ids = trace.id, record[recorder.R_SPAN_ID]
+                    self.writer.note(*found[:2], ids, *found[2:], time=int(end * 1e9) + trace.offset)
 
     def note(self, name: str, severity: int, fields: dict[str, Any]) -> None:
         """Record an event of the process, with the ids of its start's root."""
@@ -371,7 +385,7 @@ class Runtime:
             signal: its number, and
             stack: the frame that it interrupted.
         """
-        if self.over:
+        if self.over or (self.is_child and not self.settings.children):
             return
         state, start = recorder.state, startup.current
         outer, self.ending = self.ending, get_ident()
@@ -522,6 +536,7 @@ class Runtime:
         recorder.state.recording = recorder.state.recording and self.settings.children
         recorder.state.idle = True
         self.leave_with_multiprocessing()
+        self.leave_with_celery()
         if self.monitors and recorder.state.recording:
             self.start_worker()
 
@@ -532,6 +547,12 @@ class Runtime:
             util.register_after_fork(self, lambda runtime: util.Finalize(None, runtime.at_exit, exitpriority=-1000))
             if sys.modules["multiprocessing.process"].parent_process() is not None:  # it runs its work already
                 util.Finalize(None, self.at_exit, exitpriority=-1000)
+
+    def leave_with_celery(self) -> None:
+        """End with a process of a celery pool too, which leaves by os._exit."""
+        signal = getattr(sys.modules.get("celery.signals"), "worker_process_shutdown", None)
+        if signal is not None:
+            signal.connect(lambda **_: self.at_exit(), weak=False, dispatch_uid="otel-perf")
 
 
 def init(
@@ -610,7 +631,7 @@ def _begin(given: dict[str, Any], booting: bool) -> None:
 
         settings.complaints.extend(resource.complaints(settings.resource_attributes))
     endpoints = _endpoints(settings)
-    if settings.metrics and (settings.metric_sampler == "psutil" or sys.platform != "linux"):
+    if settings.metrics and (settings.metric_sampler == "psutil" or not os.access("/proc/self/stat", os.R_OK)):
         import threading  # noqa: F401  # psutil does: see _endpoints()
     _refuse(settings)
     memory = _resident()

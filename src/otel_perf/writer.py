@@ -145,14 +145,16 @@ class Writer:
 
     # --- events ------------------------------------------------------------------------------------------------------
 
-    def note(self, name: str, severity: int, ids: tuple[int, int], fields: dict[str, Any], body: str = "") -> None:
-        """Record an event, with the trace and span id in *ids*; records() writes it."""
-        self._events.append((name, clock.wall_ns(), severity, *ids, fields, body))
+    def note(
+        self, name: str, severity: int, ids: tuple[int, int], fields: dict[str, Any], body: str = "", time: int = 0
+    ) -> None:
+        """Record an event of now, or of *time* (ns since 1970), with trace and span id *ids*; records() writes it."""
+        self._events.append((name, time or clock.wall_ns(), severity, *ids, fields, body))
 
     def _write_events(self) -> None:
         from .export import otlp_json
 
-        events, self._events = self._events, []
+        events, self._events = sorted(self._events, key=lambda event: event[1]), []
         try:
             folder = self.open()
             if folder.write("logs.jsonl", otlp_json.log_line(self._resource, self._scope(), events)):

@@ -200,14 +200,14 @@ def test_provider_of_the_application_wins_and_each_span_is_in_both_places_once(f
             "perf.ready()",
             "import atexit",
             "perf.shutdown()",
-            "print(*sorted(span.name for span in exporter.get_finished_spans()))",
+            "print(*sorted(span.name for span in exporter.get_finished_spans()), sep='\\n')",
         ]
     )
 
     result = run_python(program)
 
     assert (0, "") == (result.returncode, result.stderr)
-    there = result.stdout.split()
+    there = result.stdout.splitlines()
     here = [span["name"] for span in spans_of(tmp_path)]
     for names in (there, here):
         assert {"startup", "CoreInit", "query"} <= set(names)

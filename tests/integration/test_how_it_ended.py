@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 
@@ -243,3 +244,61 @@ def test_program_that_the_kernel_kills_for_want_of_memory_is_out_of_memory(watch
     assert code in (-9, 137)
     assert event["attributes"]["otel_perf.out_of_memory"] is True
     assert "ended by SIGKILL (out of memory)" in stderr
+
+
+# --- what became of the start ----------------------------------------------------------------------------------------
+
+
+def start_events(logs):
+    return [record for record in logs if record["name"].startswith("otel_perf.startup.")]
+
+
+def text_of_the_logs(folder):
+    (file,) = folder.glob(".otel-perf/*/*/logs.jsonl")
+    return file.read_text()
+
+
+def test_start_that_is_over_is_an_event_with_the_ids_of_its_root(run_python, logs_of, spans_of, tmp_path):
+    run_python("import otel_perf as perf\nperf.init()\nwith perf.phase('UI'):\n    sum(range(10**6))\nperf.ready()\n")
+
+    (event,) = start_events(logs_of(tmp_path))
+    (root,) = [span for span in spans_of(tmp_path) if span["name"] == "startup"]
+    assert ("otel_perf.startup.completed", (9, "INFO")) == (event["name"], event["severity"])
+    assert (root["trace_id"], root["span_id"]) == (event["trace_id"], event["span_id"])
+    assert (root["end"] - root["start"]) / 1e9 == pytest.approx(
+        event["attributes"]["otel_perf.startup.duration"], abs=1e-6
+    )
+    assert "ready()" == event["attributes"]["otel_perf.ready"]
+    assert '"body":{"stringValue":"started in ' in text_of_the_logs(tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize(
+    ("end", "how"),
+    [
+        ("os.kill(os.getpid(), signal.SIGTERM)", {"otel_perf.signal": "SIGTERM", "otel_perf.phase": "UI > theme"}),
+        ("os.kill(os.getpid(), signal.SIGINT)", {"otel_perf.signal": "SIGINT"}),
+        ("raise ValueError('no theme')", {"exception.type": "ValueError"}),
+    ],
+)
+def test_process_that_dies_in_its_start_says_so_and_where(run_python, logs_of, tmp_path, end, how):
+    run_python(
+        f"""
+        import os, signal
+        import otel_perf as perf
+        perf.init()
+        with perf.phase("UI"), perf.phase("theme"):
+            {end}
+        """
+    )
+
+    (event,) = start_events(logs_of(tmp_path))
+    assert ("otel_perf.startup.died", (17, "ERROR")) == (event["name"], event["severity"])
+    assert how.items() <= event["attributes"].items()
+    assert '"body":{"stringValue":"the process died in its start, after ' in text_of_the_logs(tmp_path)
+
+
+def test_process_that_only_comes_to_its_end_says_neither(run_python, logs_of, tmp_path):
+    run_python("import otel_perf as perf\nperf.init()\nwith perf.phase('UI'):\n    pass\n")
+
+    assert [] == (start_events(logs_of(tmp_path)) if (tmp_path / ".otel-perf").exists() else [])

@@ -173,13 +173,14 @@ def test_every_line_of_the_logs_is_read(run_python, tmp_path):
     run_python("import otel_perf as perf\nperf.init()\nperf.ready()\nraise ValueError('\\ud800 \\x00')")
 
     (file,) = tmp_path.glob(".otel-perf/*/*/logs.jsonl")
-    (record,) = [
+    started, record = (
         record
         for line in file.read_text(encoding="utf-8").splitlines()
         for group in to_protobuf(line, LogsData).resource_logs
         for scope in group.scope_logs
         for record in scope.log_records
-    ]
+    )
+    assert ("otel_perf.startup.completed", 9) == (started.event_name, started.severity_number)
     assert "otel_perf.process.ended" == record.event_name
     assert 17 == record.severity_number
     assert {"event.name", "otel_perf.end", "exception.type"} <= {pair.key for pair in record.attributes}

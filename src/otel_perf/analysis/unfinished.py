@@ -63,8 +63,9 @@ def _entry(raw: Any) -> Unfinished | None:
     since, file, line = raw.get("since"), raw.get("file"), raw.get("line")
     if not path or not isinstance(since, str) or not (since.isascii() and since.isdigit() and len(since) < 20):
         return None
-    is_line = isinstance(line, int) and isinstance(file, str)
-    return Unfinished(path, str(raw.get("kind", "")), int(since), file if is_line else "", line if is_line else 0)
+    if not isinstance(line, int) or not isinstance(file, str):
+        file, line = "", 0
+    return Unfinished(path, str(raw.get("kind", "")), int(since), file, line)
 
 
 def text_of_all(found: list[Unfinished]) -> str:

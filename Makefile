@@ -9,7 +9,7 @@ FAST := not stack and not browser and not slow
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-all backends lint types bench clean
+.PHONY: help venv demo test test-all backends grafana lint types bench clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-10s %s\n' "$$t" "$$d"; done
@@ -39,11 +39,14 @@ demo: .venv/stamp-base ## record the sample application and show its startup rep
 test: .venv/stamp-dev ## unit and integration tests, a few minutes
 	$(BIN)/python -m pytest $(AT_ONCE) -m "$(FAST)"
 
-test-all: .venv/stamp-dev backends ## every test there is; needs Go for the real backends
+test-all: .venv/stamp-dev backends grafana ## every test there is; needs Go for the real backends, node and chromium
 	$(BIN)/python -m pytest $(AT_ONCE)
 
-backends: .venv/stamp-base ## build the real backends that some tests need, once per machine (5 minutes, with Go)
+backends: .venv/stamp-base ## build the real backends that some tests need, once per machine (15 minutes, with Go)
 	$(BIN)/python tests/stack/backends/build.py
+
+grafana: .venv/stamp-base ## install Grafana's libraries, with which dashboards are tested, once per machine (1 minute, with npm)
+	$(BIN)/python tests/stack/grafana/install.py
 
 lint: .venv/stamp-dev ## style, format, direction of imports, spelling
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ COMMANDS = {
     "check": "judge a run by its budgets, as a gate: the exit status says whether all holds",
     "replay": "send recorded runs to an OpenTelemetry endpoint",
     "rules": "write the budgets as alert rules of Prometheus, with tests",
+    "dashboards": "write the dashboards of Grafana, with the budgets as their lines",
     "stack": "bring up collector, Prometheus, Tempo, Loki and Grafana, with docker",
     "doctor": "say what is configured, what is reachable, and what is wrong",
 }

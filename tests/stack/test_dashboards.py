@@ -1,0 +1,448 @@
+"""Every query of every dashboard, as Grafana would send it, on the real Prometheus with the data of real programs.
+
+Tempo and Loki do not run here: their queries are parsed by the grammars of Grafana's own editors, and held to the
+constructs that were seen to work.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from otel_perf.backends.dashboards import Query, boards_of, panels_of, queries
+from otel_perf.backends.dashboards.shell import all_panels
+from otel_perf.budgets import load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [pytest.mark.stack, pytest.mark.slow]
+
+ROOT = Path(__file__).resolve().parents[2]
+SHOP = 'shop "{a|b}" \\d'  # quotes, braces and what a regular expression would read
+BUDGETS = '[budgets]\nmemory = "20MB"\nstartup = "10ms"\n'  # both are exceeded: alerts provoked on purpose
+RANGE = 60  # seconds shown
+LONG = 600  # seconds that all of this takes at most
+WIDTH = 1450  # pixels
+SCREENSHOTS = os.environ.get("OTEL_PERF_SCREENSHOTS", "")  # before a test's variables are cleaned
+GRAFANA = Path(__file__).resolve().parent / "grafana"
+EVERYTHING = {"service": ".+", "version": ".*", "instance": ".*", "baseline": ".*", "before": "0s", "traceId": ""}
+
+# What the variables of the profiling dashboard are for the difference: version 2 against version 1.
+COMPARED = {"Difference": {"service": ".*shop.*", "version": "2\\.0", "baseline": "1\\.0"}}
+
+
+def _load(name: str) -> Any:
+    """Return a module of the folder grafana/, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"grafana_{name}", GRAFANA / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def chosen(*values: str) -> str:
+    """Return what Grafana writes for ``${variable:regex}`` (escapeRegex of its formatRegistry)."""
+    escaped = [re.sub(r"[\\^$*+?.()|\[\]{}/]", r"\\\g<0>", value) for value in values]
+    return escaped[0] if len(escaped) == 1 else f"({'|'.join(escaped)})"
+
+
+def as_sent(text: str, **variables: str) -> str:
+    """Return a query with its variables filled in; one that is not known stays and fails."""
+    for name, value in {**EVERYTHING, **variables}.items():
+        text = text.replace(f"${{{name}:regex}}", value).replace(f"${{{name}}}", value)
+    return (
+        text.replace("$__range", f"{RANGE}s")
+        .replace("$__rate_interval_ms", "20000")
+        .replace("$__rate_interval", "20s")
+        .replace("$__interval", "5s")
+    )
+
+
+@pytest.fixture(scope="module")
+def boards() -> list[dict[str, Any]]:
+    return boards_of(load(str(ROOT)))
+
+
+class Programs:
+    """Real programs that send to a stack.
+
+    Attributes:
+        stack: the stack, a client.
+        folder: where they run.
+        begun: when they were started, seconds.
+        shops: the processes of version 1 and 2 of the shop.
+    """
+
+    def __init__(self, stack: Any, folder: Path) -> None:
+        self.stack = stack
+        self.folder = folder
+        self.begun = time.time()
+        shop = str(GRAFANA / "shop.py")
+        words = [[shop, SHOP, version, str(LONG)] for version in ("1.0", "2.0")]
+        words.append([str(ROOT / "examples" / "desktop"), "--messages", "20000000"])
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "PYTHON", "PYTEST_"))}
+        variables = {"PYTHONPATH": str(ROOT / "src"), "OTEL_PERF_SYSTEM_METRICS": "all", **stack.environment()}
+        self.started = [
+            subprocess.Popen(
+                [sys.executable, *each], cwd=folder, env={**kept, **variables}, stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )
+            for each in words
+        ]  # fmt: skip
+        self.shops = self.started[:2]
+
+
+@pytest.fixture(scope="module")
+def programs(process_stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
+    """Return the sample application and two versions of a shop, which have sent for 30 s, and go on."""
+    folder = tmp_path_factory.mktemp("programs")
+    (folder / "otel-perf.toml").write_text(BUDGETS, encoding="utf-8")
+    running = Programs(process_stack, folder)
+    try:
+        time.sleep(30)
+        assert [None] * 3 == [process.poll() for process in running.started]
+        yield running
+    finally:
+        for process in running.started:
+            process.kill()
+            process.wait()
+
+
+def ask(stack: Any, query: Query, end: float, **variables: str) -> list[Any]:
+    """Return what Prometheus answers to a query as a dashboard sends it.
+
+    Raises: QueryError: it does not take it.
+    """
+    text = as_sent(query.text, **variables)
+    assert "${" not in text, text
+    if query.language == "label_values":
+        selector, label = re.fullmatch(r"label_values\((.+),\s*([a-zA-Z_]\w*)\)", text).groups()
+        return stack.prometheus(f"label/{label}/values?" + _form({"match[]": selector}))
+    if query.instant:
+        return stack.query(text, end)
+    return stack.query_range(text, end - RANGE, end, 5)
+
+
+def _form(parameters: dict[str, str]) -> str:
+    from urllib.parse import urlencode
+
+    return urlencode(parameters)
+
+
+def of_prometheus(boards: list[dict[str, Any]]) -> list[Query]:
+    """Return the queries that Prometheus answers."""
+    return [query for query in queries(boards) if query.language in ("promql", "label_values")]
+
+
+def unanswered(stack: Any, boards: list[dict[str, Any]], **variables: str) -> list[tuple[str, str, str]]:
+    """Return dashboard, place and text of each query that has no data now."""
+    end = time.time()
+    return [
+        (query.dashboard, query.place, query.text)
+        for query in of_prometheus(boards)
+        if not ask(stack, query, end, **variables)
+    ]
+
+
+# --- queries ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_query_has_data_of_real_programs(programs, boards):
+    """An alert was raised and a rule fires, so that none may be empty."""
+    assert [] == unanswered(programs.stack, boards)
+
+
+def test_a_service_with_quotes_braces_and_a_backslash_can_be_chosen(programs, boards):
+    assert [] == unanswered(programs.stack, boards, service=chosen(SHOP))
+
+    [services] = [query for query in of_prometheus(boards) if query.place == "Services and versions"][:1]
+    rows = ask(programs.stack, services, time.time(), service=chosen(SHOP), version=chosen("1.0", "2.0"))
+    found = {(row["metric"]["service_name"], row["metric"]["service_version"]): row["value"][1] for row in rows}
+    assert {(SHOP, "1.0"): "1", (SHOP, "2.0"): "1"} == found
+
+
+def test_an_unknown_service_is_an_empty_answer_and_no_error(programs, boards):
+    for query in of_prometheus(boards):
+        for answer in ask(programs.stack, query, time.time(), service=chosen("none")):
+            if query.place.startswith("variable") or "ALERTS" in query.text:
+                continue  # services to choose from; rules that are of all services
+            values = [float(value) for _, value in answer.get("values", [answer.get("value")])]
+            assert 0 == max(values), (query.place, answer)
+
+
+def test_alerts_raised_are_as_many_as_there_are_events(programs, boards):
+    """The first of a counter counts: each alert was raised once, after the range began or before the first sample."""
+    [raised] = [
+        query
+        for query in of_prometheus(boards)
+        if query.dashboard == "otel-perf-alerts" and query.place == "Alerts raised"
+    ]
+    names = ("otel_perf.budget.exceeded", "otel_perf.budget.escalated")
+
+    def both() -> tuple[int, int]:
+        events = sum(
+            len(programs.stack.events(service, name)) for service in (SHOP, "desktop-sample") for name in names
+        )
+        end = programs.begun + LONG
+        text = as_sent(raised.text, service=chosen(SHOP, "desktop-sample")).replace(f"[{RANGE}s]", f"[{LONG}s]")
+        [answer] = programs.stack.query(text.replace(f"offset {RANGE}s", f"offset {LONG}s"), min(end, time.time()))
+        return events, int(float(answer["value"][1]))
+
+    programs.stack.wait_for(lambda: len(set(both())) == 1, "counter and events agree")
+    assert both()[0] >= 5
+
+
+# --- drawn by Grafana's own libraries --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Return a page of a real browser with Grafana's libraries loaded."""
+    packages, chromium = _load("install").find(), shutil.which("chromium") or shutil.which("chromium-browser")
+    if shutil.which("node") is None or packages is None:
+        pytest.skip("needs node and Grafana's libraries: make grafana")
+    if chromium is None:
+        pytest.skip("needs chromium")
+    from playwright.sync_api import sync_playwright
+
+    out = tmp_path_factory.mktemp("bundle") / "page.js"
+    subprocess.run(
+        ["node", str(GRAFANA / "bundle.mjs"), str(packages / "node_modules"), str(out)], check=True, timeout=100
+    )
+    html = "<!doctype html><body style='margin:0;background:#111217;color:#ccc'><div id=root style='position:relative'></div>"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        opened = browser.new_page(viewport={"width": WIDTH, "height": 900})
+        opened.route("**/*", lambda route: route.fulfill(body=html, content_type="text/html"))  # no server is asked
+        opened.goto("http://127.0.0.1/")
+        opened.add_style_tag(path=out.with_suffix(".css"))
+        opened.add_script_tag(path=out)
+        opened.wait_for_function("window.ready")
+        yield opened
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def recorded(programs: Any, boards: list[dict[str, Any]]) -> Recorded:
+    """Return the answers to all queries at one moment."""
+    return Recorded(programs)
+
+
+class Recorded:
+    """Answers of the real backends at one moment, as the frames that Grafana makes of them.
+
+    Attributes:
+        end: the moment, seconds.
+        starts: the traces of the programs' starts, the largest first.
+    """
+
+    def __init__(self, programs: Programs) -> None:
+        self.stack = stack = programs.stack
+        self.folder = programs.folder / ".otel-perf"
+        self.frames = _load("frames")
+        self.starts: list[list[dict[str, Any]]] = stack.wait_for(self._all_starts, "three starts, whole", 60)
+        self.end = time.time()
+        events = [event for service in ("desktop-sample", SHOP) for event in stack.events(service)]
+        self.events = [event for event in events if event["event_name"].startswith("otel_perf.budget.")]
+
+    def _all_starts(self) -> list[list[dict[str, Any]]] | None:
+        """Return the three starts once they are there, by the ids in the run folders; an alert may name another trace."""
+        traces = [self.stack.trace(one) for one in ids_of_starts(self.folder)]
+        starts = sorted((trace for trace in traces if is_start(trace)), key=len, reverse=True)
+        return starts if len(starts) == 3 else None
+
+    def of(self, panel: dict[str, Any], **variables: str) -> list[dict[str, Any]]:
+        """Return the frames of a panel."""
+        targets = panel.get("targets", [])
+        chosen = {**COMPARED.get(panel["title"], {}), **variables}
+        return [frame for target in targets for frame in self._frames(panel, target, len(targets) > 1, chosen)]
+
+    def _frames(self, panel: Any, target: Any, several: bool, variables: dict[str, str]) -> list[dict[str, Any]]:
+        kind = target["datasource"]["type"]
+        if kind == "prometheus":
+            text = as_sent(target["expr"], **variables)
+            if target.get("instant"):
+                return [self.frames.table(self.stack.query(text, self.end), target["refId"], several)]
+            answer = self.stack.query_range(text, self.end - RANGE, self.end, 5)
+            return self.frames.lines(answer, target["refId"], target.get("legendFormat", ""))
+        if kind == "loki":
+            return [self.frames.logs(self.events)] if "budget" in target["expr"] else []
+        if panel["type"] == "traces":
+            return []
+        selected = self.frames.selected(target["query"])
+        if "trace:id" in target["query"]:
+            return [self.frames.spans(self.starts[0], selected)]
+        roots = [[span for span in trace if span["parent_id"] is None] for trace in self.starts]
+        return [self.frames.joined([self.frames.spans(root, selected) for root in roots])]
+
+
+def ids_of_starts(folder: Path) -> list[str]:
+    """Return the trace ids of the starts in a folder of runs; a line that is being written has no end yet."""
+    lines = [line for file in folder.glob("*/*/traces.jsonl") for line in file.read_text("utf-8").split("\n")[:-1]]
+    groups = [group for line in lines for group in json.loads(line)["resourceSpans"]]
+    spans = [span for group in groups for scoped in group["scopeSpans"] for span in scoped["spans"]]
+    return [span["traceId"] for span in spans if span["name"] == "startup"]
+
+
+def is_start(trace: list[dict[str, Any]]) -> bool:
+    """Say whether a trace is a start's."""
+    return any(span["parent_id"] is None and span["attributes"].get("otel_perf.kind") == "startup" for span in trace)
+
+
+def fields(page: Any, recorded: Recorded, panel: dict[str, Any], **variables: str) -> dict[str, list[Any]]:
+    """Return what a panel reads by the name of a field, once the flame graph has no objection."""
+    found = page.evaluate("([panel, frames]) => window.fields(panel, frames)", [panel, recorded.of(panel, **variables)])
+    assert "" == found["wrong"]
+    return {field["name"]: field["values"] for field in found["frames"][0]}
+
+
+def panel_of(boards: list[dict[str, Any]], title: str) -> dict[str, Any]:
+    """Return the one panel that is called so."""
+    [found] = [panel for board in boards for panel in panels_of(board) if panel["title"] == title]
+    return found
+
+
+def assert_tree(read: dict[str, list[Any]], value: str = "value") -> None:
+    """Check that the rows are what the panel can draw: one root, first; levels without gaps; children in their parents."""
+    levels, values = read["level"], read[value]
+    assert [0] == [level for level in levels if level == 0]
+    assert 0 == levels[0]
+    open_: list[list[float]] = []
+    for level, size in zip(levels, values, strict=True):
+        assert level <= len(open_)
+        del open_[level:]
+        if open_:
+            open_[-1][0] -= size
+            assert open_[-1][0] >= -1e-6 * values[0], read["label"]
+        open_.append([size])
+
+
+@pytest.mark.browser
+def test_flame_graph_of_a_range_has_the_totals_that_prometheus_has(page, recorded, boards):
+    read = fields(page, recorded, panel_of(boards, "Flame graph"), service=chosen(SHOP))
+
+    assert_tree(read)
+    assert "all" == read["label"][0]
+    of_shop = dict(zip(read["label"], read["value"], strict=True))
+    spent = recorded.stack.query(
+        f'sum(last_over_time(otel_perf_profile_time_seconds_total{{function="order"}}[{RANGE}s]))', recorded.end
+    )
+    assert of_shop["order"] / 1e9 == pytest.approx(float(spent[0]["value"][1]), rel=1e-6)
+    assert {"price", "stock", "Zone", "discount"} <= set(read["label"])
+    at = read["label"].index("order")
+    assert [1, 2, 2, 2] == sorted(read["level"][at : at + 5])[:4]
+
+
+@pytest.mark.browser
+def test_difference_of_two_versions_shows_what_takes_a_larger_share(page, recorded, boards):
+    read = fields(page, recorded, panel_of(boards, "Difference"))
+
+    assert_tree(read)
+    assert_tree(read, "valueRight")
+    share = {
+        label: (left / read["value"][0], right / read["valueRight"][0])
+        for label, left, right in zip(read["label"], read["value"], read["valueRight"], strict=True)
+    }
+    assert share["price"][1] > 1.5 * share["price"][0]
+    assert share["stock"][1] < 0.8 * share["stock"][0]
+    assert 0 == share["discount"][0] < share["discount"][1]
+
+
+@pytest.mark.browser
+def test_flame_graph_of_a_start_is_its_tree(page, recorded, boards):
+    """Compared with the parents that the spans name, those of the plain OpenTelemetry API included."""
+    read = fields(page, recorded, panel_of(boards, "Flame graph of the start"))
+
+    assert_tree({**read, "value": [0.0] * len(read["level"])})
+    trace = recorded.starts[0]
+    below: dict[str | None, list[dict[str, Any]]] = {}
+    for span in trace:
+        if (
+            "otel_perf.order" in span["attributes"]
+        ):  # what was only over after the start is of its trace, not of its time
+            below.setdefault(span["parent_id"], []).append(span)
+    expected, waiting = [], [(span, 0) for span in below[None]]
+    while waiting:
+        span, level = waiting.pop()
+        expected.append((level, span["name"], span["end"] - span["start"]))
+        children = sorted(below.get(span["span_id"], []), key=lambda one: (-one["start"], one["end"]))
+        waiting += [(child, level + 1) for child in children]
+    assert "connect" in {span["name"] for span in trace}, "the sample application has a span of the plain API"
+    assert expected == list(zip(read["level"], read["label"], read["value"], strict=True))
+
+
+@pytest.mark.browser
+def test_slowest_starts_are_in_order_with_what_held_them(page, recorded, boards):
+    read = fields(page, recorded, panel_of(boards, "Slowest starts"))
+
+    durations = read["duration"]
+    assert 3 == len(durations)
+    assert sorted(durations, reverse=True) == durations
+    assert {trace[0]["trace_id"] for trace in recorded.starts} == set(read["Trace"])
+    assert {"1.0", "2.0", "1.0.0"} == set(read["service.version"])
+    assert all(read["otel_perf.bottleneck"])
+
+
+@pytest.mark.browser
+def test_phases_are_stacked_by_version_without_those_within_others(page, recorded, boards):
+    read = fields(page, recorded, panel_of(boards, "Phases by version"))
+
+    assert {"1.0", "2.0", "1.0.0"} == set(read["service_version\\phase"])
+    assert {"CoreInit", "UI"} <= set(read)
+    assert "Settings" not in read, "it is part of CoreInit"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("number", range(5))
+def test_every_panel_is_drawn_from_real_answers(page, recorded, boards, number, tmp_path):
+    """Screenshots are kept in $OTEL_PERF_SCREENSHOTS, to be looked at; docs/img/ has some."""
+    board = boards[number]
+    panels = all_panels(board)
+    frames = [recorded.of(panel) for panel in panels]
+    page.evaluate("([panels, frames, range]) => window.draw(panels, frames, range)",
+                  [panels, frames, [(recorded.end - RANGE) * 1000, recorded.end * 1000]])  # fmt: skip
+    page.wait_for_timeout(1500)
+
+    height = page.evaluate("document.getElementById('root').offsetHeight")
+    page.set_viewport_size({"width": WIDTH, "height": height})
+    page.wait_for_timeout(300)
+    folder = Path(SCREENSHOTS or tmp_path)
+    page.screenshot(path=folder / f"dashboard-{board['uid'].removeprefix('otel-perf-')}.png")
+    page.set_viewport_size({"width": WIDTH, "height": 900})
+
+    assert [] == page.evaluate("[...document.querySelectorAll('.wrong')].map((one) => one.textContent)")
+    drawn = page.evaluate("[...document.querySelectorAll('[data-panel]')].map((one) => one.dataset.panel)")
+    assert [panel["title"] for panel in panels if panel["type"] != "row"] == drawn
+    empty = page.evaluate(
+        "[...document.querySelectorAll('[data-panel]:has(.nothing)')].map((one) => one.dataset.panel)"
+    )
+    assert set(empty) <= {"Waterfall", "Events of the start", "How processes ended"}, "no server has these here"
+
+
+# --- the end of processes: last, as it ends them ---------------------------------------------------------------------
+
+
+def test_a_process_that_ended_is_gone_in_10_seconds_and_one_that_was_killed_in_40(programs, boards):
+    [live] = [query for query in of_prometheus(boards) if query.place == "Live processes"]
+    states = next(query for query in of_prometheus(boards) if query.place == "Exceeded budgets" and query.instant)
+
+    def count() -> int:
+        return int(ask(programs.stack, live, time.time(), service=chosen(SHOP))[0]["value"][1])
+
+    assert 2 == count()
+    programs.shops[0].send_signal(signal.SIGTERM)
+    programs.stack.wait_for(lambda: count() == 1, "the one that ended is gone", 10)
+    programs.shops[1].kill()
+    programs.stack.wait_for(lambda: count() == 0, "the one that was killed is gone", 40)  # 30, and what was on its way
+    assert "0" == ask(programs.stack, states, time.time(), service=chosen(SHOP))[0]["value"][1]

@@ -9,7 +9,7 @@ FAST := not stack and not browser and not slow
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-all backends grafana lint types bench clean
+.PHONY: help venv demo test test-all backends grafana readers lint types bench clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-10s %s\n' "$$t" "$$d"; done
@@ -39,7 +39,7 @@ demo: .venv/stamp-base ## record the sample application and show its startup rep
 test: .venv/stamp-dev ## unit and integration tests, a few minutes
 	$(BIN)/python -m pytest $(AT_ONCE) -m "$(FAST)"
 
-test-all: .venv/stamp-dev backends grafana ## every test there is; needs Go for the real backends, node and chromium
+test-all: .venv/stamp-dev backends grafana readers ## every test there is; needs Go for the real backends, node and chromium
 	$(BIN)/python -m pytest $(AT_ONCE)
 
 backends: .venv/stamp-base ## build the real backends that some tests need, once per machine (15 minutes, with Go)
@@ -47,6 +47,9 @@ backends: .venv/stamp-base ## build the real backends that some tests need, once
 
 grafana: .venv/stamp-base ## install Grafana's libraries, with which dashboards are tested, once per machine (1 minute, with npm)
 	$(BIN)/python tests/stack/grafana/install.py
+
+readers: .venv/stamp-base ## install speedscope and inferno, to which exported files are shown, once per machine (1 minute, npm and cargo)
+	$(BIN)/python tests/stack/formats/install.py
 
 lint: .venv/stamp-dev ## style, format, direction of imports, spelling
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ COMMANDS = {
     "run": "run any Python program, unchanged, and record it",
     "report": "show what a run recorded",
     "check": "judge a run by its budgets, as a gate: the exit status says whether all holds",
+    "export": "write a run as folded stacks, for speedscope, pprof or Perfetto",
     "replay": "send recorded runs to an OpenTelemetry endpoint",
     "rules": "write the budgets as alert rules of Prometheus, with tests",
     "dashboards": "write the dashboards of Grafana, with the budgets as their lines",

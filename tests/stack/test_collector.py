@@ -342,7 +342,9 @@ def test_live_program_is_in_the_collector_as_it_is_in_its_folder(
 
     spans, points = spans_of(tmp_path), metrics_of(tmp_path)
     assert len(points) > 10
-    assert {"otel_perf.process.ended", "otel_perf.startup.completed"} == {record["name"] for record in logs_of(tmp_path)}
+    assert {"otel_perf.process.ended", "otel_perf.startup.completed"} == {
+        record["name"] for record in logs_of(tmp_path)
+    }
     assert comparable(spans) == comparable(spans_of(there.folder))
     assert comparable(points) == comparable(metrics_of(there.folder))
     assert comparable(logs_of(tmp_path)) == comparable(logs_of(there.folder))

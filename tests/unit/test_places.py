@@ -44,7 +44,9 @@ def test_exporter_that_sends_where_we_send_is_known_by_its_host_and_port(monkeyp
     monkeypatch.setattr(places, "destinations", {})
     places.send({"traces": ours, "logs": ""})
 
-    assert same is places.is_ours("traces", exporter_of("opentelemetry.exporter.otlp.proto.http.trace_exporter", theirs))
+    assert same is places.is_ours(
+        "traces", exporter_of("opentelemetry.exporter.otlp.proto.http.trace_exporter", theirs)
+    )
     assert not places.is_ours("traces", exporter_of("shop.exporter", theirs))
     assert not places.is_ours("logs", exporter_of("opentelemetry.exporter.otlp.proto.http", theirs))
     assert not places.is_ours("traces", object())

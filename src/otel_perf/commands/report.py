@@ -21,6 +21,7 @@ from .output import write
 if TYPE_CHECKING:
     from otel_perf.analysis.model import Process
     from otel_perf.analysis.text import Style
+    from otel_perf.export.json_values import Skipped
 
 DESCRIPTION = """\
 Show what a recorded run says: whether the start was within its budget, what its end waited for and which lines to
@@ -85,7 +86,7 @@ def main(argv: list[str]) -> int:
     if not write(text, "the report"):
         return 0
     if process is not None:
-        for line in skipped_lines(process):
+        for line in skipped_lines(process.skipped):
             print(f"otel-perf report: {line}", file=sys.stderr)
     return 0
 
@@ -125,10 +126,10 @@ def _chosen(options: argparse.Namespace, folder: str) -> Process:
     return found
 
 
-def skipped_lines(process: Process) -> list[str]:
-    """Return one line for each file of *process* that is damaged: how much of it was skipped, and why."""
+def skipped_lines(counts: dict[str, Skipped]) -> list[str]:
+    """Return one line for each file of *counts*, which are damaged: how much of it was skipped, and why."""
     lines = []
-    for path, skipped in process.skipped.items():
+    for path, skipped in counts.items():
         parts = []
         for reasons, noun in (
             (skipped.lines, "line"),

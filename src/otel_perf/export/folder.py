@@ -14,7 +14,10 @@ from otel_perf.system import calls
 
 DEFAULT = ".otel-perf"
 RUN = "OTEL_PERF_RUN"  # path of the run's folder, for the processes that belong to one run
-FILES = ("traces.jsonl", "metrics.jsonl", "logs.jsonl", "open.json", "open.json.new", "sent.json", "sent.json.new", "sent.lock")
+FILES = (
+    "traces.jsonl", "metrics.jsonl", "logs.jsonl", "open.json", "open.json.new", "sent.json", "sent.json.new",
+    "sent.lock",
+)  # fmt: skip
 NOTE = ".gitignore"
 TRACES = FILES[0]
 RESERVE = 16  # spans leave one part in this many of the limit for the numbers that say what was dropped

@@ -97,7 +97,12 @@ def checked_name(what: str, name: object) -> str:
     """
     if not isinstance(name, str):
         raise TypeError(f"perf.{what}: a name is a str, not {type(name).__name__}")
-    return name[:NAME_LIMIT]
+    return cut(name)
+
+
+def cut(name: str) -> str:
+    """Return *name* cut to its limit, as a plain str: a kind of the program's own may answer anything, or raise."""
+    return str.__getitem__(name, slice(NAME_LIMIT))
 
 
 class Block:
@@ -111,7 +116,7 @@ class Block:
     def __init__(self, what: str, kind: str, name: str | None, slow: object, threshold: object, code: CodeType) -> None:
         self._what = what
         self._kind = kind
-        self._name = None if name is None else name[:NAME_LIMIT]
+        self._name = None if name is None else cut(name)
         self._slow = None if slow is None else _seconds(what, "slow", slow)
         self._threshold = None if threshold is None else _seconds(what, "span_threshold", threshold)
         self._code = code
@@ -185,8 +190,8 @@ def decorate(target: Any, what: str, kind: str, name: str | None, slow: float | 
     module, qualname = getattr(inner, "__module__", None), getattr(inner, "__qualname__", type(inner).__name__)
     function = f"{module}.{qualname}" if module else qualname
     file, line = _place(inner)
-    label, series = (name or qualname)[:NAME_LIMIT], (name or function)[:NAME_LIMIT]
-    site = site_for(label, series, kind, function, file, line, threshold, slow)
+    label, series = (qualname, function) if name is None else (name, name)
+    site = site_for(cut(label), cut(series), kind, function, file, line, threshold, slow)
     if type(target) is type(decorate):
         wrapper = exact(target, site)
     else:

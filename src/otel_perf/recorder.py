@@ -267,6 +267,7 @@ _get, _set, _reset = CURRENT.get, CURRENT.set, CURRENT.reset
 nodes: list[Node] = []  # every node, for the worker
 sites: dict[tuple[Any, ...], Site] = {}
 open_spans: dict[int, Frame] = {}  # frames that have an id, by span id
+halves: dict[int, Record] = {}  # records that are about to be finished: a signal's handler may come in between
 finished: list[Record] = []
 _left: list[Frame] = []  # open frames that a detach() took out of their context
 _tokens: dict[int, tuple[Frame, Token[Frame]]] = {}  # of with-blocks in contexts where nothing was current, by id()
@@ -283,7 +284,6 @@ class _State:
 
     __slots__ = (
         "dropped",
-        "half",
         "idle",
         "main_thread",
         "on_parent",
@@ -299,7 +299,6 @@ class _State:
         self.span_threshold = 0.001  # seconds; 0.010 once the start is over
         self.startup: Frame | None = None  # the root frame while the start lasts
         self.recording = False  # nothing is kept before init() and after shutdown()
-        self.half: Record | None = None  # is being queued
         self.main_thread = 0  # its native id
         self.dropped = 0  # records refused since the process began
         self.idle = False  # the worker sleeps and wants to be woken by the next record
@@ -820,20 +819,33 @@ def record(
         extra = {**(extra or {}), "otel_perf.active_time": active}
     if span.detached:
         extra = {**(extra or {}), "otel_perf.detached": True}
-    state.half = (
-        site, trace, span.span_id, span.parent_id, begin, end, self_time, span.depth, extra,
+    span_id = span.span_id
+    halves[span_id] = (
+        site, trace, span_id, span.parent_id, begin, end, self_time, span.depth, extra,
         error, span.link, span.events, span.status, span.remote,
     )  # fmt: skip
-    if open_spans.pop(span.span_id, None) is not None:  # from here on rescue() knows of it
-        emit(state.half)
-    state.half = None
+    if open_spans.pop(span_id, None) is None:
+        halves.pop(span_id, None)
+    else:  # from here on rescue() knows of it
+        _finish(span_id)
+
+
+def _finish(span_id: int) -> None:
+    """Queue the record of a span that is no longer open, unless rescue() has."""
+    if len(finished) >= MAX_FINISHED:
+        state.dropped += halves.pop(span_id, None) is not None
+        return
+    finished.extend(filter(None, map(halves.pop, (span_id,), (None,))))  # one step, in which no handler comes
+    if state.idle:
+        state.idle = False
+        state.wake()
 
 
 def rescue() -> None:
-    """Queue what this thread was about to queue when a signal's handler came in, which ends the process."""
-    half, state.half = state.half, None
-    if half is not None and half[R_SPAN_ID] not in open_spans and not any(half is last for last in finished[-3:]):
-        emit(half)
+    """Queue what was about to be queued when a signal's handler came in, which ends the process or has raised."""
+    for span_id in list(halves):
+        if span_id not in open_spans:
+            _finish(span_id)
 
 
 def _parent_state(parent: Frame) -> SpanState | None:
@@ -1060,6 +1072,11 @@ def ancestors(frame: Frame) -> Iterator[Frame]:
 
 def drain() -> list[Record]:
     """Take all finished records, in the order in which they ended."""
+    if halves and _identity.acquire(False):
+        try:
+            rescue()
+        finally:
+            _identity.release()
     taken = finished[:]
     del finished[: len(taken)]
     return taken
@@ -1090,6 +1107,7 @@ def after_fork() -> None:
         frame[CHILDREN] = CLOSED
         frame[SPAN] = None
     open_spans.clear()
+    halves.clear()
     finished.clear()
     _tokens.clear()
     for node in nodes:

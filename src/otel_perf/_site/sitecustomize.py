@@ -12,6 +12,7 @@ SITE = "OTEL_PERF_SITE"  # this folder; the package lies beside it
 RUN = "OTEL_PERF_RUN"
 STARTED = "OTEL_PERF_STARTED"
 CHILDREN = "OTEL_PERF_CHILDREN"
+INSTRUMENT = ("opentelemetry-instrument", "opentelemetry.instrumentation.auto_instrumentation")
 HELPERS = ("from multiprocessing.resource_tracker ", "from multiprocessing.forkserver ")
 folder = os.path.dirname(os.path.abspath(__file__))
 
@@ -69,6 +70,9 @@ def begin():
     site = os.environ.get(SITE)
     if not site or is_subinterpreter():
         return None
+    if sys.version_info >= (3, 11) and is_instrument():
+        sys.addaudithook(stay_first)
+        return None
     children = os.environ.get(CHILDREN, "").strip().lower() not in ("0", "false", "off", "no")
     pid, _, at = os.environ.get(STARTED, "").partition(":")
     first = at != "" and pid in (str(os.getpid()), str(os.getppid()))
@@ -85,6 +89,19 @@ def begin():
     if helper[0].startswith(HELPERS[1]):  # what it forks are children of the program, it itself is not
         os.register_at_fork(after_in_child=forked)
     return None
+
+
+def is_instrument():
+    """Say whether this is opentelemetry-instrument, which becomes the program once it has set its environment."""
+    return any(os.path.basename(word) in INSTRUMENT for word in sys.orig_argv[1:3])
+
+
+def stay_first(event, _arguments):
+    """Put our folder in front of the one in which opentelemetry-instrument has a sitecustomize; that one comes next."""
+    if event == "os.exec":
+        entries = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry != folder]
+        entries.insert(0, folder)
+        os.environ["PYTHONPATH"] = os.pathsep.join(entries)
 
 
 def is_subinterpreter():

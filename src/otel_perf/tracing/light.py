@@ -18,7 +18,7 @@ from opentelemetry.trace import Span as ApiSpan
 from opentelemetry.trace import Tracer as ApiTracer
 
 from otel_perf.clock import now, unix_ns, wall_ns
-from otel_perf.recorder import CURRENT, MUTED, SPAN, Trace, cover, emit, new_span_id, new_trace_id, state
+from otel_perf.recorder import CURRENT, MUTED, SPAN, Trace, cover, describe, emit, new_span_id, new_trace_id, state
 
 from .bridge import SAMPLED, LazySpan, remember, trace_for
 from .limits import COUNTS, Attributes, bounded, exception_fields, nanoseconds, put, put_all, status_of, text
@@ -277,12 +277,15 @@ class LightTracer(ApiTracer):
             name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception
         )
         with api.use_span(
-            span,
-            end_on_exit=end_on_exit,
-            record_exception=record_exception,
-            set_status_on_exception=set_status_on_exception,
+            span, end_on_exit=end_on_exit, record_exception=record_exception, set_status_on_exception=False
         ) as current:
-            yield current
+            try:
+                yield current
+            except Exception as error:  # use_span() asks for its message, and what that raises would be in its place
+                if set_status_on_exception and span.is_recording():
+                    message = (describe(error) or ("", ""))[1]
+                    span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {message}"))
+                raise
 
 
 def close_open(interrupted: bool) -> None:

@@ -7,7 +7,9 @@ Source: OpenTelemetry specification, "Attribute Limits" and "Span Limits".
 
 from __future__ import annotations
 
+import logging
 import traceback
+from _thread import get_ident
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.trace import Status, StatusCode
@@ -22,11 +24,16 @@ if TYPE_CHECKING:
 
 COUNTS: dict[str, int] = {"span": 128, "event": 128, "link": 128, "events": 128, "links": 128}
 LENGTHS: dict[str, int | None] = {"span": None, "event": None, "link": None}  # characters of a value
+FRAMES = (
+    128  # of a traceback that are written, the innermost: each span that an endless recursion leaves writes its own
+)
 _PLAIN = frozenset((str, bool, int, float))  # types that need no cleaning
+_cleaning: set[int] = set()  # threads that do so: without an SDK nobody tells the application what is no attribute
 
 
 def configure(settings: Settings) -> None:
     """Take the limits from the settings: one of their own where there is one, else the general one."""
+    logging.getLogger("opentelemetry.attributes").addFilter(lambda _: get_ident() not in _cleaning)
     for kind in ("span", "event", "link"):
         own = getattr(settings, f"{kind}_attribute_count_limit")
         COUNTS[kind] = settings.attribute_count_limit if own is None else own
@@ -76,7 +83,11 @@ def put(into: Attributes, kind: str, key: Any, value: Any) -> None:
         length = LENGTHS[kind]
         if type(value) not in _PLAIN or type(key) is not str or not key or (length is not None and type(value) is str):
             cleaned = BoundedAttributes(None, None, immutable=False, max_value_len=length)
-            cleaned[key] = value
+            _cleaning.add(get_ident())
+            try:
+                cleaned[key] = value
+            finally:
+                _cleaning.discard(get_ident())
             into.dropped += cleaned.dropped
             if key not in cleaned:
                 return
@@ -122,7 +133,7 @@ def exception_fields(error: BaseException, escaped: bool) -> dict[str, Any]:
     """Return the attributes of an exception's event, as the semantic conventions name them."""
     kind, message = describe(error) or (type(error).__name__, "")
     try:
-        stack = "".join(traceback.format_exception(error))
+        stack = "".join(traceback.format_exception(error, limit=-FRAMES))
     except Exception:  # noqa: BLE001  # a __str__ or __cause__ of the application's may do anything
         stack = ""
     return {

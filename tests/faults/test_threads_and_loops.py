@@ -1,0 +1,455 @@
+"""Threads, tasks, greenlets, signals and the end of recursion: counts are exact and the tree is whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import textwrap
+
+import pytest
+
+posix = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
+
+
+@pytest.fixture
+def record(run_python, recorded):
+    """Return a function that runs a program, which is silent but for one line of JSON; that, and what was recorded."""
+
+    def run(program: str, **options):
+        result = run_python("import otel_perf as perf\n" + textwrap.dedent(program), **options)
+        assert (0, "") == (result.returncode, result.stderr)
+        return json.loads(result.stdout or "null"), recorded()
+
+    return run
+
+
+# --- threads ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_sixty_four_threads_of_a_hundred_thousand_calls_lose_none(record):
+    _, found = record(
+        """
+        import sys, threading
+        perf.init(service="threads")
+        perf.ready()
+        sys.setswitchinterval(1e-4)
+
+        @perf.profile
+        def call(): pass
+
+        def work():
+            begin.wait()
+            for _ in range(100_000):
+                call()
+            calls.add(1)
+
+        begin, calls = threading.Barrier(64), perf.counter("calls")
+        threads = [threading.Thread(target=work) for _ in range(64)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        """
+    )
+
+    assert [6_400_000] == list(found.last("otel_perf.function.duration", "__main__.call").values())
+    assert [6_400_000] == list(found.last("otel_perf.profile.calls").values())
+    assert [64] == list(found.last("calls").values())
+    last = [m["point"] for m in found.metrics if m["metric"] == "otel_perf.function.duration"][-1]
+    assert 6_400_000 == sum(last["positive"]["bucketCounts"]) + last["zeroCount"]
+
+
+def test_daemon_threads_at_work_while_the_interpreter_shuts_down_say_nothing(record):
+    """Calls of a thread that outlives everything: ours must not fail once the modules are taken apart."""
+    for _ in range(5):
+        record(
+            """
+            import threading
+            from opentelemetry import trace
+            perf.init(service="daemon")
+            perf.ready()
+            counter, timer, tracer = perf.counter("calls"), perf.timer("time"), trace.get_tracer("app")
+
+            @perf.profile(span_threshold=0)
+            def call(i):
+                with timer, perf.operation("op"), tracer.start_as_current_span("raw"):
+                    counter.add(1, {"i": i % 7})
+
+            def work():
+                i = 0
+                while True:
+                    call(i := i + 1)
+
+            for _ in range(6):
+                threading.Thread(target=work, daemon=True).start()
+            threading.Event().wait(0.05)
+            """
+        )
+
+
+def test_init_in_sixteen_threads_at_once_begins_once(run_python, recorded):
+    result = run_python(
+        """
+        import threading
+        import otel_perf as perf
+        begin = threading.Barrier(16)
+
+        def work(i):
+            begin.wait()
+            perf.init(service="shop")
+            with perf.profile("work", span_threshold=0):
+                pass
+            perf.shutdown() if i == 99 else None
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(16)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        perf.ready()
+        threads = [threading.Thread(target=perf.shutdown) for i in range(8)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        perf.shutdown()
+        perf.shutdown()
+        """
+    )
+
+    assert (0, "", "") == (result.returncode, result.stdout, result.stderr)
+    found = recorded()
+    assert (1, 16, 1) == (found.count("startup"), found.count("work"), len(found.instances))
+
+
+# --- tasks ------------------------------------------------------------------------------------------------------------
+
+
+def test_ten_thousand_tasks_are_children_of_whoever_made_them(record):
+    _, found = record(
+        """
+        import asyncio
+        from opentelemetry import trace
+        perf.init(service="tasks")
+        perf.ready()
+        tracer = trace.get_tracer("app")
+
+        @perf.profile(span_threshold=0)
+        async def leaf(i):
+            await asyncio.sleep(0)
+            with tracer.start_as_current_span(f"raw {i % 10}"):
+                await asyncio.sleep(0)
+
+        @perf.profile(span_threshold=0)
+        async def branch(i):
+            await asyncio.gather(*[leaf(i * 100 + j) for j in range(100)])
+
+        async def main():
+            with perf.profile("trunk", span_threshold=0):
+                await asyncio.gather(*[branch(i) for i in range(100)])
+
+        asyncio.run(main())
+        """
+    )
+
+    by_id = {span["span_id"]: span for span in found.spans}
+
+    def above(span):
+        return by_id[span["parent_id"]]["name"]
+
+    assert (1, 100, 10_000) == tuple(map(found.count, ("trunk", "branch", "leaf")))
+    assert 10_000 == sum(found.count(f"raw {i}") for i in range(10))
+    assert {"trunk"} == {above(span) for span in found.spans if span["name"] == "branch"}
+    assert {"branch"} == {above(span) for span in found.spans if span["name"] == "leaf"}
+    assert {"leaf"} == {above(span) for span in found.spans if span["name"].startswith("raw")}
+    leaves = [span["parent_id"] for span in found.spans if span["name"] == "leaf"]
+    assert {100} == {leaves.count(parent) for parent in set(leaves)}
+    assert [10_000] == list(found.last("otel_perf.function.duration", "__main__.leaf").values())
+    assert 0 == sum(found.last("otel_perf.self.dropped").values())
+
+
+def test_cancelled_and_failed_tasks_of_a_group_are_recorded_with_what_ended_them(record):
+    said, found = record(
+        """
+        import asyncio, json
+        perf.init(service="group")
+        perf.ready()
+
+        @perf.profile(span_threshold=0)
+        async def waits(): await asyncio.sleep(60)
+
+        @perf.profile(span_threshold=0)
+        async def fails():
+            await asyncio.sleep(0.01)
+            raise ValueError("of the task")
+
+        @perf.profile(span_threshold=0)
+        async def ends():
+            try:
+                await asyncio.sleep(60)
+            finally:
+                with perf.profile("cleanup", span_threshold=0):
+                    await asyncio.sleep(0)
+
+        async def main():
+            try:
+                with perf.profile("group", span_threshold=0):
+                    async with asyncio.TaskGroup() as group:
+                        for function in (waits, waits, ends, fails):
+                            group.create_task(function())
+            except* ValueError as errors:
+                said.append([str(error) for error in errors.exceptions])
+            try:
+                async with asyncio.timeout(0.02):
+                    await waits()
+            except TimeoutError:
+                said.append("timeout")
+            task = asyncio.create_task(waits())
+            task.cancel()  # before its first step
+            said.append(type((await asyncio.gather(task, return_exceptions=True))[0]).__name__)
+            with perf.profile("after", span_threshold=0):
+                pass
+
+        said = []
+        asyncio.run(main())
+        print(json.dumps(said))
+        """
+    )
+
+    assert [["of the task"], "timeout", "CancelledError"] == said
+    assert (3, 1, 1) == tuple(map(found.count, ("waits", "fails", "ends")))
+    group, after = found.one("group"), found.one("after")
+    by_name = {name: [span for span in found.spans if span["name"] == name] for name in ("waits", "fails", "ends")}
+    assert [group["span_id"]] * 2 + [None] == [span["parent_id"] for span in by_name["waits"]]
+    assert {group["span_id"]} == {span["parent_id"] for span in by_name["fails"] + by_name["ends"]}
+    assert found.one("cleanup")["parent_id"] == by_name["ends"][0]["span_id"]
+    assert after["parent_id"] is None
+    kinds = {
+        name: {event["attributes"]["exception.type"] for span in spans for event in span["events"]}
+        for name, spans in by_name.items()
+    }
+    assert {"waits": {"asyncio.exceptions.CancelledError"}, "ends": {"asyncio.exceptions.CancelledError"}} == {
+        name: kinds[name] for name in ("waits", "ends")
+    }
+    assert {"ValueError"} == kinds["fails"]
+
+
+def test_work_in_executors_is_a_child_where_the_context_was_copied(record):
+    _, found = record(
+        """
+        import asyncio, contextvars
+        from concurrent.futures import ThreadPoolExecutor
+        perf.init(service="executors")
+        perf.ready()
+
+        @perf.profile(span_threshold=0)
+        def work(i): return i
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            with ThreadPoolExecutor(8) as pool:
+                with perf.profile("copied", span_threshold=0):
+                    await asyncio.gather(*[asyncio.to_thread(work, i) for i in range(200)])
+                    await asyncio.gather(*[
+                        loop.run_in_executor(pool, contextvars.copy_context().run, work, i) for i in range(200)
+                    ])
+                with perf.profile("bare", span_threshold=0):
+                    await asyncio.gather(*[loop.run_in_executor(pool, work, i) for i in range(100)])
+
+        asyncio.run(main())
+        """
+    )
+
+    parents = [span["parent_id"] for span in found.spans if span["name"] == "work"]
+    assert (400, 100) == (parents.count(found.one("copied")["span_id"]), parents.count(None))
+    assert [500] == list(found.last("otel_perf.function.duration", "__main__.work").values())
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_greenlets_nest_as_their_contexts_do(record, needs, when):
+    """A greenlet begins with an empty context, so its calls are roots, unless it is given a copy of its maker's."""
+    needs("gevent")
+    patch = "import gevent.monkey; gevent.monkey.patch_all()"
+    first, second = (patch, "perf.init(service='green')") if when == "before" else ("perf.init(service='green')", patch)
+    said, found = record(
+        f"""
+        {first}
+        {second}
+        perf.ready()
+        import contextvars, gevent, json, threading, time, urllib.request
+        from gevent.pywsgi import WSGIServer
+        from gevent.pool import Pool
+        from opentelemetry import trace
+        tracer = trace.get_tracer("app")
+
+        @perf.profile(span_threshold=0)
+        def inner(i):
+            time.sleep(0.001 * (i % 5))
+            with tracer.start_as_current_span("raw"):
+                gevent.sleep(0)
+
+        @perf.profile(span_threshold=0)
+        def outer(i):
+            inner(i)
+            copied, bare = gevent.Greenlet(inner, i), gevent.Greenlet(inner, i)
+            copied.gr_context = contextvars.copy_context()
+            for each in (copied, bare):
+                each.start()
+            gevent.joinall([copied, bare])
+
+        def app(environ, start_response):
+            outer(0)
+            start_response("200 OK", [])
+            return [b"ok"]
+
+        for each in [gevent.spawn(outer, i) for i in range(300)]:
+            each.get()
+        Pool(10).map(outer, range(50))
+        thread = threading.Thread(target=outer, args=(1,))
+        thread.start()
+        thread.join()
+        server = WSGIServer(("127.0.0.1", 0), app, log=None)
+        server.start()
+        urls = [f"http://127.0.0.1:{{server.server_port}}/"] * 20
+        print(json.dumps([answer.read().decode() for answer in Pool(5).map(urllib.request.urlopen, urls)]))
+        killed = gevent.spawn(inner, 4)
+        gevent.sleep(0.001)
+        killed.kill()
+        time.sleep(0.5)
+        """
+    )
+
+    assert ["ok"] * 20 == said
+    by_id = {span["span_id"]: span["name"] for span in found.spans}
+    above = [(span["name"], by_id.get(span["parent_id"])) for span in found.spans]
+    calls = 300 + 50 + 1 + 20
+    assert calls == above.count(("outer", None))
+    assert 2 * calls == above.count(("inner", "outer"))
+    assert 1 + calls == above.count(("inner", None)), "and the one that was killed"
+    assert 3 * calls <= above.count(("raw", "inner"))
+    assert 0 == sum(found.last("otel_perf.self.dropped").values())
+
+
+# --- recursion and signals --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [100, 200, 1000])
+def test_the_recursion_limit_is_an_error_of_the_program_only(run_python, recorded, limit):
+    result = run_python(
+        f"""
+        import gc, json, sys
+        import otel_perf as perf
+        from opentelemetry import trace
+        perf.init(service="deep")
+        perf.ready()
+        gc.disable()  # up to 3.11 whatever the collector calls at the limit is an "Exception ignored" on stderr
+        tracer, deepest = trace.get_tracer("app"), perf.counter("deepest")
+
+        @perf.profile(span_threshold=0)
+        def plain(n): return plain(n + 1)
+
+        @perf.profile
+        def block(n):
+            with perf.operation("op"):
+                return block(n + 1)
+
+        @perf.profile
+        def counted(n):
+            deepest.add(1, {{"n": n % 3}})
+            return counted(n + 1)
+
+        @perf.profile
+        def steps(n): yield from steps(n + 1)
+
+        def raw(n):
+            with tracer.start_as_current_span("raw"):
+                return raw(n + 1)
+
+        functions = [plain, block, counted, lambda n: list(steps(n)), *[raw] * ({limit} < 1000)]
+        sys.setrecursionlimit({limit})
+        for function in functions * 3:
+            try:
+                function(0)
+            except RecursionError:
+                print("limit", end=" ")
+        sys.setrecursionlimit(1000)
+        with perf.profile("after", span_threshold=0):
+            pass
+        assert not trace.get_current_span().get_span_context().is_valid
+        """
+    )
+
+    assert (0, "") == (result.returncode, result.stderr)
+    assert ["limit"] * (15 if limit < 1000 else 12) == result.stdout.split()
+    found = recorded()
+    assert found.one("after")["parent_id"] is None
+    assert 3 * limit * 0.3 < found.count("plain") < 3 * limit
+
+
+@posix
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_signal_in_the_middle_of_recording_is_handled_as_without_us(record, raises):
+    """Every 1 ms a handler that is recorded itself; each third one raises. No id twice, no orphan, no call lost."""
+    program = """
+        import json, signal, time
+        from opentelemetry import trace
+        perf.init(service="signals")
+        perf.ready()
+        ticks, tracer = perf.counter("ticks"), trace.get_tracer("app")
+        handled = raised = done = 0
+        armed = busy = False
+
+        class Out(Exception): pass
+
+        def on_alarm(number, frame):
+            global busy
+            if not busy:
+                busy = True
+                try:
+                    handler()
+                finally:
+                    busy = False
+
+        @perf.profile(span_threshold=0)
+        def handler():
+            global handled, armed
+            handled += 1
+            ticks.add(1)
+            with perf.profile("in the handler", span_threshold=0):
+                if RAISES and armed and handled % 3 == 0:
+                    armed = False
+                    raise Out
+
+        @perf.profile
+        def inner(i): return i
+
+        @perf.profile(span_threshold=0)
+        def work():
+            for i in range(50):
+                with perf.profile("outer", span_threshold=0):
+                    inner(i)
+                API
+
+        signal.signal(signal.SIGALRM, on_alarm)
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            try:
+                armed = True
+                work()
+                armed = False
+                done += 1
+            except Out:
+                raised += 1
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        print(json.dumps([handled, raised, done]))
+    """
+    api = "pass" if raises else "with tracer.start_as_current_span('raw'): pass"  # whose own detach() would be torn
+    (handled, raised, done), found = record(program.replace("RAISES", str(raises)).replace("API", api))
+
+    assert handled > 100
+    assert (raised > 20) is raises
+    assert [handled] == list(found.last("ticks").values())
+    assert [handled] == list(found.last("otel_perf.function.duration", "__main__.handler").values())
+    assert handled == found.count("handler") == found.count("in the handler")
+    if raises:
+        assert done <= found.count("work") <= done + raised
+    else:
+        assert (done, 50 * done, 50 * done) == tuple(map(found.count, ("work", "outer", "raw")))
+        assert [50 * done] == list(found.last("otel_perf.function.duration", "__main__.inner").values())
+    assert 0 == sum(found.last("otel_perf.self.dropped").values())

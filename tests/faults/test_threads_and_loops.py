@@ -328,7 +328,7 @@ def test_greenlets_nest_as_their_contexts_do(record, needs, when):
 # --- recursion and signals --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limit", [100, 200, 1000])
+@pytest.mark.parametrize("limit", [100, 700, 1000])
 def test_the_recursion_limit_is_an_error_of_the_program_only(run_python, recorded, limit):
     result = run_python(
         f"""
@@ -358,7 +358,9 @@ def test_the_recursion_limit_is_an_error_of_the_program_only(run_python, recorde
 
         def raw(n):
             with tracer.start_as_current_span("raw"):
-                return raw(n + 1)
+                return again(n + 1)
+
+        def again(n): return raw(n + 1)
 
         functions = [plain, block, counted, lambda n: list(steps(n)), *[raw] * ({limit} < 1000)]
         sys.setrecursionlimit({limit})
@@ -379,6 +381,10 @@ def test_the_recursion_limit_is_an_error_of_the_program_only(run_python, recorde
     found = recorded()
     assert found.one("after")["parent_id"] is None
     assert 3 * limit * 0.3 < found.count("plain") < 3 * limit
+    stacks = [e["attributes"].get("exception.stacktrace", "") for span in found.spans for e in span["events"]]
+    assert max(stack.count("\n  File ") for stack in stacks) <= 256, (
+        "each span of a deep stack has its innermost frames"
+    )
 
 
 @posix

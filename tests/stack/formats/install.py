@@ -78,7 +78,8 @@ def install(name: str, command: Callable[[Path], list[str]], needs: str) -> bool
             say(f"{name} needs {needs} on PATH; without it the tests that show it exported files are left out")
             return True
         say(f"installing {name}: {' '.join(words[:3])} …")
-        result = subprocess.run([program, *words[1:]], cwd=work, stdin=subprocess.DEVNULL, check=False)
+        environment = {**_toolchains(program), **os.environ}
+        result = subprocess.run([program, *words[1:]], cwd=work, env=environment, stdin=subprocess.DEVNULL, check=False)
         if result.returncode:
             say(f"{' '.join(words)} has ended with {result.returncode}")
             return False
@@ -88,6 +89,12 @@ def install(name: str, command: Callable[[Path], list[str]], needs: str) -> bool
         return True
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _toolchains(program: str) -> dict[str, str]:
+    """Return where rustup has its toolchains, if *program* is its cargo and the home directory is another one."""
+    beside = Path(program).absolute().parents[2] / ".rustup"
+    return {"RUSTUP_HOME": str(beside)} if beside.is_dir() else {}
 
 
 def say(text: str) -> None:

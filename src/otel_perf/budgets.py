@@ -154,7 +154,7 @@ class Budget:
     def _seconds(self, key: str, value: object) -> float:
         try:
             return config.seconds(value)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise self.wrong(f"{key}: {error}") from None
 
     def __eq__(self, other: object) -> bool:

@@ -38,6 +38,7 @@ WARN = 13  # severity number
 AGAIN = 60.0  # seconds after which what has not changed is written again: a backend forgets what is not
 VALUES_EVERY = 10.0  # seconds between two values of a budget that holds: its metric is there each second
 EARLY = 0.5  # seconds by which a look may come too early for one of these
+MOST_EVENTS = 128  # alerts that a span has, the newest: the limit that OpenTelemetry sets for events
 WAITING = 200  # alerts that callbacks have not seen yet
 
 
@@ -154,8 +155,9 @@ class Monitor:
         if not recorder.nodes:
             return None
         cores = self.tick.latest(CORES[0])
-        limits = [watch.budget.max for watch in self.evaluator.watches() if watch.budget.idle]
-        if cores is None or not limits or cores <= min(limits):
+        budgets = [watch.budget for watch in self.evaluator.watches() if watch.budget.idle]
+        of_cores = [budget.max for budget in budgets if budget.instrument == CORES[0] and not budget.form]
+        if len(of_cores) == len(budgets) and (cores is None or cores <= min(of_cores, default=cores)):
             self._calls = -1
             return True
         before, self._calls = self._calls, sum([sum(snapshot(node)[2]) for node in list(recorder.nodes)])
@@ -171,6 +173,7 @@ class Monitor:
                 if span.events is None:
                     span.events = []
                 span.events.append((alert.event, alert.time, alert.attributes))
+                del span.events[:-MOST_EVENTS]
         elif startup.current is not None:
             alert.trace_id, alert.span_id = startup.current.trace.id, startup.current.root.span_id
         alert.whole = whole_of(alert.budget.instrument, self.tick.sampler.facts())
@@ -181,11 +184,14 @@ class Monitor:
             self._queue.append(alert)
             del self._queue[:-WAITING]
             if not self._calling:
-                self._calling = True
-                try:
-                    threads.start(self._call_back, ())
-                except RuntimeError:  # no thread can start any more
-                    self._calling = False
+                self._begin_to_call()
+
+    def _begin_to_call(self) -> None:
+        self._calling = True
+        try:
+            threads.start(self._call_back, ())
+        except RuntimeError:  # no thread can start any more
+            self._calling = False
 
     def _running(self) -> Any:
         """Return the innermost span of ours that is open, the latest of several; None if there is none."""
@@ -208,6 +214,8 @@ class Monitor:
                         )
         finally:
             self._calling = False
+            if self._queue and sys.exc_info()[0] is None:  # one came between the last look and this line
+                self._begin_to_call()
 
     # --- what budgets ask for ----------------------------------------------------------------------------------------
 
@@ -404,6 +412,9 @@ class Monitor:
         """End: nothing is judged any more."""
         self.evaluator.close()
         self.tick.close()
+        offered = sys.modules.get(f"{__package__}.metrics.offered")
+        if offered is not None:
+            offered.withdraw()
 
 
 def _gauge(name: str, unit: str, points: list[str]) -> str:

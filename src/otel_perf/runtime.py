@@ -173,6 +173,13 @@ class Runtime:
         except Exception as error:  # noqa: BLE001
             self.complain("folder" if isinstance(error, OSError) else "open calls", error)
 
+    def _nothing_is_open(self) -> None:
+        try:
+            if self.unfinished is not None and self.writer.folder is not None:
+                self.unfinished.close(self.writer.folder.path)
+        except OSError as error:
+            self.complain("folder", error)
+
     def _watch_start(self) -> None:
         """Begin to watch the start, if it lasts; go on where a fork has stopped the worker."""
         start = startup.current
@@ -203,8 +210,10 @@ class Runtime:
                 self.writer.monitor.look()
                 self.sampled = True
         except Exception as error:  # noqa: BLE001  # recorded all the same
-            self.monitors, self.writer.monitor = False, None
+            monitor, self.monitors, self.writer.monitor = self.writer.monitor, False, None
             self.complain("monitor", error)
+            if monitor is not None:
+                monitor.close()
 
     def _begin_to_monitor(self) -> None:
         from .monitor import Monitor
@@ -316,9 +325,7 @@ class Runtime:
         if writer.root_due:
             if self.settings.strict and self.explainer is None:
                 self._watch_start()  # the process ends before the worker has
-            taken = self._explained([writer.with_cost(record) for record in taken])
-            if not writer.root_due:
-                self._tell_of_the_start(taken)
+            taken = self._of_the_start(taken)
         writer.records(taken)
         if self.sender is not None:
             writer.cpu_time += self.sender.take_cpu_time()
@@ -326,6 +333,16 @@ class Runtime:
                 self.sender.ready()
         if taken and self.settings.provider:
             tracing.share(taken, start is not None and not start.over)
+
+    def _of_the_start(self, records: list[Any]) -> list[Any]:
+        """Return *records* of a start with all that is known of them; as they are if that fails."""
+        try:
+            records = self._explained([self.writer.with_cost(record) for record in records])
+            if not self.writer.root_due:
+                self._tell_of_the_start(records)
+        except Exception as error:  # noqa: BLE001  # they are written all the same
+            self.complain("start", error)
+        return records
 
     def _explained(self, records: list[Any]) -> list[Any]:
         """Return *records* with their causes; with strict, say what is wrong with the start once its root is there."""
@@ -416,8 +433,7 @@ class Runtime:
             if self.sender is not None:
                 self.sender.close(max(0.0, until - clock.now()))
             self.over = True
-            if self.unfinished is not None and self.writer.folder is not None:
-                self.unfinished.close(self.writer.folder.path)
+            self._nothing_is_open()
             if self.writer.monitor is not None:
                 self.writer.monitor.close()
             self.writer.close()
@@ -524,6 +540,7 @@ class Runtime:
         self.alarm, self.writing = allocate_lock(), RLock()
         self.alarm.acquire()
         self.begun, self.is_child = clock.now(), True
+        self.writer.let_go()
         self.writer = self.writer.of_a_child()
         self.complain = self.writer.complain
         self._stop_explaining()

@@ -291,6 +291,15 @@ class Writer:
             what = f"internal error in the {cause}, records may be missing: {type(what).__name__}: {what}"
         say(what)
 
+    def let_go(self) -> None:
+        """Close in a child what the parent reads and writes with; nothing is written, and no lock is taken."""
+        try:
+            self.close()
+            if self.monitor is not None:
+                self.monitor.tick.sampler.let_go()
+        except Exception as error:  # noqa: BLE001  # they stay open then
+            self.complain("fork", error)
+
     def of_a_child(self) -> Writer:
         """Return the writer of a process that was forked from this one: own files, own ids, nothing of the parent's."""
         child = Writer(self.settings, self.on_open)

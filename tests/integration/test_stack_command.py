@@ -344,3 +344,20 @@ def test_help_shows_examples(stack, words):
 @pytest.mark.parametrize("words", [[], ["restart"], ["up", "--wait", "long"], ["up", "--wait", "-1"]])
 def test_usage_errors_exit_with_2(stack, words):
     assert 2 == stack(*words).returncode
+
+
+def test_rules_and_dashboards_that_the_user_has_written_are_left_alone(tmp_path):
+    from otel_perf.backends import compose, services
+
+    addresses = services.Addresses.of_compose({})
+    assert [] == compose.copy(tmp_path, addresses)
+    rules = tmp_path / "prometheus" / "rules" / "otel-perf-budgets.yml"
+    rules.write_text("groups: []\n")
+    (tmp_path / "prometheus" / "prometheus.yml").write_text("of an earlier version\n")
+
+    assert ["prometheus/rules/otel-perf-budgets.yml"] == compose.copy(tmp_path, addresses)
+    assert "groups: []\n" == rules.read_text()
+    assert "of an earlier version" not in (tmp_path / "prometheus" / "prometheus.yml").read_text()
+    rules.unlink()
+    assert [] == compose.copy(tmp_path, addresses)
+    assert "alert:" in rules.read_text()

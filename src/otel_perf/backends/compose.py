@@ -6,6 +6,8 @@ The files are copied out of the package: a container mounts them, and Docker Des
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import shutil
 import socket
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 FILE = "docker-compose.yml"
 SETTINGS = "settings.json"
+WRITTEN = "written.json"
+GENERATED = ("prometheus/rules/", "prometheus/tests/", "grafana/dashboards/")  # which users write anew, too
 VIEW = "without docker, `otel-perf view` shows recorded runs on a local page"
 ANSWER = 20  # seconds that docker may take to say what it is
 
@@ -44,14 +48,16 @@ def target(given: str | None) -> Path:
     return Path(given or os.path.join(folder_for_data(os.environ, sys.platform), "otel-perf", "stack")).absolute()
 
 
-def copy(folder: Path, addresses: Addresses) -> None:
-    """Copy the stack's files to *folder*, over those of an earlier version; other files in it stay.
+def copy(folder: Path, addresses: Addresses) -> list[str]:
+    """Copy the stack's files to *folder*, over those of an earlier version; return those that were left alone.
 
-    The containers' users read them, who are nobody's friends here: modes do not come from the umask.
+    Rules and dashboards that are not what the last copy wrote are the user's, by `otel-perf rules --out` or by hand.
+    The containers' users read the files, who are nobody's friends here: modes do not come from the umask.
 
     Raises: UserError: it cannot be written.
     """
     files = source()
+    before, written, kept = _written(folder), {}, []
     try:
         _folder(folder)
         for path in sorted(files.rglob("*")):
@@ -59,17 +65,38 @@ def copy(folder: Path, addresses: Addresses) -> None:
             if path.is_dir():
                 _folder(place)
                 continue
+            name = path.relative_to(files).as_posix()
+            if name.startswith(GENERATED):
+                if place.is_file() and _digest(place) not in (_digest(path), before.get(name)):
+                    kept.append(name)
+                    continue
+                written[name] = _digest(path)
             unfinished = place.with_name(place.name + ".new")
             shutil.copyfile(path, unfinished)
             unfinished.chmod(0o644)
             unfinished.replace(place)
         (folder / SETTINGS).write_text(addresses.as_json(), encoding="utf-8")
+        (folder / WRITTEN).write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(
             f"cannot write {error.filename or folder}: {error.strerror}; the stack's files must lie where docker can "
             "mount them: make it writable, or name a folder of yours with --folder DIR",
             exit_code=1,
         ) from None
+    return kept
+
+
+def _written(folder: Path) -> dict[str, str]:
+    """Return the digests of what the last copy wrote, by name."""
+    try:
+        found = json.loads((folder / WRITTEN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _folder(folder: Path) -> None:

@@ -9,6 +9,7 @@ settings file (JSON) names other addresses than those of compose, and backends i
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -175,6 +176,17 @@ def request(url: str, body: bytes | None = None, kind: str = "application/json")
         return answer.status, answer.read()
     finally:
         connection.close()
+
+
+def missing_dashboards(grafana: str, seconds: float) -> list[str]:
+    """Return which of our dashboards Grafana does not have within *seconds*: it provisions them while it answers."""
+    until, missing = time.monotonic() + seconds, list(DASHBOARDS)
+    while missing and time.monotonic() < until:
+        with contextlib.suppress(OSError, http.client.HTTPException, ValueError):  # not there yet
+            missing = without_dashboards(grafana)
+        if missing:
+            time.sleep(0.5)
+    return missing
 
 
 def without_dashboards(grafana: str) -> list[str]:

@@ -72,7 +72,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not 0 <= value <= 86400:
         raise argparse.ArgumentTypeError(f"{text!r} is not from 0 to 86400 seconds")
     return value
@@ -93,8 +96,10 @@ def _up(options: argparse.Namespace, folder: Path) -> int:
     addresses = services.Addresses.of_compose(os.environ)
     docker = compose.docker()
     begun = time.monotonic()
-    compose.copy(folder, addresses)
+    kept = compose.copy(folder, addresses)
     _say(f"the stack's files are in {folder}")
+    if kept:
+        _say(f"left as they are, since they are not what the last `up` wrote: {', '.join(kept)}")
     compose.check_ports(os.environ, compose.running(docker, folder))
     code = compose.compose(docker, folder, ["up", "--detach", "--remove-orphans"])
     if code != 0:
@@ -104,7 +109,7 @@ def _up(options: argparse.Namespace, folder: Path) -> int:
         _explain(problems, docker, folder, options.wait)
         return 1
     good = _probed(addresses)
-    if missing := services.without_dashboards(addresses.services["grafana"]):
+    if missing := services.missing_dashboards(addresses.services["grafana"], PROBE):
         _say(f"Grafana does not have our dashboards {', '.join(missing)}; `otel-perf stack logs grafana` says why")
         good = False
     _say(f"up in {time.monotonic() - begun:.0f} s")

@@ -89,6 +89,12 @@ def offer(source: Source) -> None:
         create(name, callbacks=[_callback(name)], unit=unit)
 
 
+def withdraw() -> None:
+    """Offer nothing any more: what was measured last is no longer so."""
+    global _source
+    _source = None
+
+
 def _callback(name: str) -> Callable[[Any], list[Any]]:
     """Return what a reader calls for the values of *name*."""
     observation = sys.modules[API].Observation

@@ -231,16 +231,12 @@ class Proc(Sampler):
     def read(self) -> Reading:
         """Look once."""
         if calls.getpid() != self._pid:  # forked: the files are those of the parent
-            self._close_files()
+            self.let_go()
             self._pid = calls.getpid()
         return super().read()
 
-    def close(self) -> None:
+    def let_go(self) -> None:
         """Close the files."""
-        super().close()
-        self._close_files()
-
-    def _close_files(self) -> None:
         for file in (
             self._statm, self._stat, self._io, self._cpu_file, self._load, self._meminfo, self._diskstats,
             self._network, self._task, self._fd, *self._disk_files.values(),

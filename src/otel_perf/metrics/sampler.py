@@ -154,6 +154,10 @@ class Sampler:
     def close(self) -> None:
         """Give back what is held; nothing is read any more."""
         pauses.end("metrics")
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Close what is open, as in a child of the process that is read."""
 
     def facts(self) -> dict[str, Any]:
         """Return what percentages are percentages of now, as resource attributes."""

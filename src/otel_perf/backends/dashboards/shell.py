@@ -145,7 +145,7 @@ def _marks() -> list[builders.AnnotationQuery]:
         _mark(
             "Starts of processes",
             NEUTRAL,
-            f"{uptime} < 5",
+            f"min_over_time({uptime}[1m]) < 5",  # a week is drawn in steps of a minute: none falls in between
             f"start of {{{{{language.SERVICE}}}}} {{{{{language.VERSION}}}}}",
         ),
     ]

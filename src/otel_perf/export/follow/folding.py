@@ -209,7 +209,7 @@ class Profiles:
             if len(self._chosen) >= self.limit:
                 if node.own <= MORE * self._least or not self._chosen:
                     return
-                least = min(self._chosen, key=lambda each: each.own)
+                least = min(self._chosen, key=lambda each: (each.own, each.path))
                 self._least = least.own
                 if node.own <= MORE * self._least:
                     return

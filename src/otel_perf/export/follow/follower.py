@@ -11,7 +11,7 @@ from otel_perf.export.endpoint import SIGNALS, Endpoints, Target
 from otel_perf.export.json_values import Skipped
 
 from .files import Folder, mark
-from .pace import Pace
+from .pace import Leaving, Pace
 from .stream import Stream, form_of
 
 TYPE_CHECKING = False
@@ -118,7 +118,7 @@ class Follower:
                 if stream.is_held(now):
                     due = 0.5
                 else:
-                    batch = stream.next_batch(self.pace)
+                    batch = self._next(stream)
                     if batch is not None:
                         self._streams.remove(stream)  # the others are first now
                         self._streams.append(stream)
@@ -132,6 +132,17 @@ class Follower:
                     continue
             wait = min(wait, due)
         return max(0.0, wait)
+
+    def _next(self, stream: Stream) -> Batch | None:
+        """Return the stream's next batch; one that cannot be read costs itself, and no other."""
+        try:
+            return stream.next_batch(self.pace)
+        except Leaving:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever lies in a file
+            stream.live, stream.failed = False, True  # nothing more of it in this process
+            self._say("damage", f"cannot send {stream.folder.file(stream.signal)}: {type(error).__name__}: {error}")
+            return None
 
     def close(self, limit: float) -> bool:
         """Send what is left within *limit* seconds and end the exporters; say whether nothing is left."""
@@ -166,9 +177,9 @@ class Follower:
 
     def _drain(self, stream: Stream, deadline: float) -> bool:
         while True:
-            batch = stream.next_batch(self.pace)
+            batch = None if stream.failed else self._next(stream)
             if batch is None:
-                return True
+                return not stream.failed
             if self.clock.now() >= deadline or not self._send(stream, batch):
                 return False
 

@@ -122,7 +122,7 @@ class Shaper:
         found = []
         for metric in scoped["metrics"]:
             name = metric.get("name") if isinstance(metric, dict) else None
-            if name in METRICS and self._fold(metric, instance):
+            if isinstance(name, str) and name in METRICS and self._fold(metric, instance):
                 continue
             if not isinstance(name, str) or takes(name, self._system):
                 found.append(metric)

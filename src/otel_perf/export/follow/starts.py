@@ -37,6 +37,9 @@ KEPT = frozenset(("otel_perf.kind", "otel_perf.depth"))  # attributes of the spa
 FIXED = 126  # bytes of ids, times, kind, flags and what is added here
 
 
+_DAMAGE = KeyError, TypeError, ValueError, AttributeError, StopIteration  # of a span
+
+
 class Span:
     """What is looked at of a span of a start.
 
@@ -53,6 +56,8 @@ class Span:
 
     def __init__(self, raw: Raw) -> None:
         self.id, self.parent = raw["spanId"], raw.get("parentSpanId", "")
+        if not isinstance(self.id, str) or not isinstance(self.parent, str):
+            raise TypeError("an id is text")
         self.start = integer(raw["startTimeUnixNano"], UINT64) or 0
         self.end = max(self.start, integer(raw["endTimeUnixNano"], UINT64) or 0)
         words = {pair["key"]: next(iter(pair["value"].values())) for pair in raw.get("attributes", ()) if pair["value"]}
@@ -141,40 +146,49 @@ def _integer(key: str, value: int) -> Raw:
 # --- looking at a start ----------------------------------------------------------------------------------------------
 
 
-def plan_of(path: str, offset: int, look: Callable[[], None]) -> Plan | None:
-    """Return what becomes of the start in the file *path*; None where it has none, or lies wholly before *offset*."""
-    end = _end_of_root(path)
-    if end <= offset:
+def plan_of(path: str, offset: int, look: Callable[[], None], folds: bool = True) -> Plan | None:
+    """Return what becomes of the start in the file *path*; None where it has none, or lies wholly before *offset*.
+
+    Args:
+        path: of the file.
+        offset: what lies before it was sent.
+        look: called between two spans.
+        folds: a start that is too large is folded; not so if a part of it went out before its root was there.
+    """
+    found = _find_root(path)
+    if found is None or found[0] <= offset:
         return None
-    traces: dict[str, list[Span]] = {}
-    root: tuple[str, str] | None = None
+    end, trace, root = found
+    spans: list[Span] = []
     at = 0
     while at < end:
         lines, at = read_lines(path, at, min(CHUNK, end - at), over=True)
         for line, _ in lines:
-            rooted = ROOT in line
             for raw in spans_of(line):
                 try:
-                    traces.setdefault(raw["traceId"], []).append(Span(raw))
-                    if rooted and _is_root(raw):
-                        root = raw["traceId"], raw["spanId"]
-                except (KeyError, TypeError, ValueError, AttributeError, StopIteration):  # whoever sends it counts it
+                    if raw["traceId"] == trace:
+                        spans.append(Span(raw))
+                except _DAMAGE:  # whoever sends it counts it
                     continue
                 look()
-    return _plan(end, *root, traces[root[0]]) if root is not None else None
+    return _plan(end, trace, root, spans, folds)
 
 
-def _end_of_root(path: str) -> int:
-    """Return the offset behind the line that has the root, 0 where there is none."""
+def _find_root(path: str) -> tuple[int, str, str] | None:
+    """Return the offset behind the line that has the root, its trace and its span id; None where there is none."""
     at = 0
     while at < LOOK:
         lines, at = read_lines(path, at, CHUNK, over=True)
         for line, after in lines:
-            if ROOT in line:
-                return after
+            for raw in spans_of(line) if ROOT in line else ():
+                try:
+                    if _is_root(raw):
+                        return after, raw["traceId"], Span(raw).id
+                except _DAMAGE:
+                    continue
         if not lines:
             break
-    return 0
+    return None
 
 
 def _is_root(raw: Raw) -> bool:
@@ -183,7 +197,7 @@ def _is_root(raw: Raw) -> bool:
     )
 
 
-def _plan(end: int, trace: str, root: str, spans: list[Span]) -> Plan:
+def _plan(end: int, trace: str, root: str, spans: list[Span], folds: bool = True) -> Plan:
     plan = Plan(end, trace, root)
     known = {span.id: span for span in spans}
     tops: list[Span] = []
@@ -191,7 +205,7 @@ def _plan(end: int, trace: str, root: str, spans: list[Span]) -> Plan:
         above = known.get(span.parent)
         (above.children if above is not None and above is not span else tops).append(span)
     size = sum(span.size for span in spans)
-    if size > LIMIT:
+    if folds and size > LIMIT:
         fold(plan, spans, known, size)
     tops.sort(key=lambda span: (span.id != root, span.start))
     waiting = tops[::-1]

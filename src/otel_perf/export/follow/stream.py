@@ -55,6 +55,7 @@ class Stream:
     Attributes:
         form: of its records: ``lines`` as they are, ``encoded`` spans or points, or ``records`` of the SDK.
         live: its process may still write: a last line without an end is left for later.
+        failed: something in it cannot be read; nothing more of it is sent.
         theirs: spans that the application's own exporter sends are sent, too.
         held_until: monotonic seconds until which the root of the start is waited for.
         due: monotonic seconds of the next look.
@@ -66,6 +67,7 @@ class Stream:
         self.signal = target.signal
         self.form = form_of(target)
         self.live = live
+        self.failed = False
         self.theirs = theirs
         self.skipped = skipped  # of lines that are read for the first time
         self.held_until = 0.0
@@ -201,8 +203,8 @@ class Stream:
         if self._plan is not None and begin >= self._plan.end:
             self._plan = None
         if not self._looked or any(ROOT in line for line, _ in lines):
-            self._looked = True
-            self._plan = self._plan or plan_of(self.folder.file(self.signal), begin, pace.look)
+            late, self._looked = self._looked and begin > 0, True
+            self._plan = self._plan or plan_of(self.folder.file(self.signal), begin, pace.look, folds=not late)
 
     def _spans_as_json(self, line: bytes, after: int, skipped: Skipped, pace: Pace) -> list[Entry]:
         data, number = parse_line(line, skipped) or {}, 0

@@ -214,7 +214,7 @@ def test_celery_has_a_record_of_each_process_of_its_pool(
     assert 60 == found.count("add") == found.count("query")
     assert handled == dict(Counter(span["process"] for span in found.spans if span["name"] == "add"))
     ended = {event["process"] for event in logs_of(tmp_path) if event["name"] == "otel_perf.process.ended"}
-    assert {*handled, str(worker.pid)} <= ended, "billiard's processes leave by os._exit"
+    assert set(handled) <= ended, "billiard's processes leave by os._exit"
     start = found.one("startup")
     assert str(worker.pid) == start["process"]
     assert {start["trace_id"]}.isdisjoint(span["trace_id"] for span in found.spans if span["name"] == "add")

@@ -67,7 +67,7 @@ class Sender:
         self._ready = False
         self._leave_at: float | None = None
         self._running = False
-        self._halted = False
+        self._halted = self._alone = False
         self._follower: Follower | None = None  # outlives halt()
         self._used = self._taken = 0.0  # seconds of CPU
         self._alarm = allocate_lock()
@@ -84,8 +84,8 @@ class Sender:
         try:
             self._running = True
             start(self._run, ())
-        except RuntimeError:  # none can start any more: the records stay for a later process
-            self._running = False
+        except RuntimeError:  # none can start any more, as from Python 3.12 at the end of the interpreter
+            self._running, self._alone = False, True
             self._ended.release()
 
     def halt(self, limit: float) -> bool:
@@ -103,9 +103,17 @@ class Sender:
             self._ring()
 
     def close(self, limit: float) -> bool:
-        """Let the thread send what is left, for at most *limit* seconds; say whether nothing is left."""
+        """Let the thread send what is left, for at most *limit* seconds; say whether nothing is left.
+
+        Where none could start, the one that calls this does.
+        """
         self._leave_at = clock.now() + limit - MARGIN
         self._ring()
+        if self._alone:
+            try:
+                self.whole = send_rest_as_json([self.path], self.endpoints, self._left(), self.complain)
+            except Exception as error:  # noqa: BLE001  # never in the host's face
+                self.complain(f"cannot send, records wait in the run folder: {type(error).__name__}: {error}")
         if self._running and self._ended.acquire(True, max(0.0, limit)):
             self._ended.release()
         return self.whole

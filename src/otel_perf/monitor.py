@@ -78,10 +78,9 @@ class Monitor:
             found = in_force("", None)
         self.evaluator = Evaluator(found, clock.now(), _unit_of)
         for budget in found:
-            if budget.source:  # else everybody knows it
+            if budget.source and own.get(budget.name) is not budget:  # a default is known, the program's own come next
                 self._define(budget)
         self._own: list[Budget] | None = None  # that the program has set, as far as they are watched
-        self._defines = False  # those of the beginning are defined
         self._take_own()
         self._counts: dict[tuple[str, str], int] = {}
         self._heads: dict[str, str] = {}  # of a budget's points
@@ -138,9 +137,8 @@ class Monitor:
         self._own = budgets
         for budget in budgets:
             self.evaluator.add(budget)
-            if self._defines and budget not in before:
+            if budget not in before:
                 self._define(budget)
-        self._defines = True
         self.tick.watch(frozenset([watch.budget.instrument for watch in self.evaluator.watches()]))
 
     def _define(self, budget: Budget) -> None:

@@ -10,12 +10,10 @@ Reading order: Unfinished.look(), found(), then how a frame is described.
 
 from __future__ import annotations
 
-import os
 import sys
 
 from . import clock, imports, recorder
 from .recorder import CHILDREN, CLOSED, N_PATH, NODE, OWN, SPAN, START
-from .system import calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,9 +28,6 @@ OPEN_FOR = 0.5  # seconds after which a call is worth a line
 EVERY = 0.4  # seconds between two looks at least
 MOST = 100  # frames that are written
 MOST_STEPS = 20_000  # of all stacks that are looked at: 1 ms
-_FLAGS = (
-    calls.O_WRONLY | calls.O_CREAT | calls.O_TRUNC | getattr(calls, "O_CLOEXEC", 0) | getattr(calls, "O_NOFOLLOW", 0)
-)
 
 
 class Unfinished:
@@ -71,15 +66,11 @@ class Unfinished:
     def _write(self, path: str, entries: list[dict[str, Any]]) -> None:
         import json
 
+        from .export.folder import replace
+
         self._written = True
-        text = json.dumps({"version": FORMAT, "written": str(clock.wall_ns()), "open": entries}).encode()
-        target = os.path.join(path, NAME)
-        file = calls.open(f"{target}.new", _FLAGS, 0o600)
-        try:
-            calls.write(file, text)
-        finally:
-            calls.close(file)
-        calls.replace(f"{target}.new", target)
+        text = json.dumps({"version": FORMAT, "written": str(clock.wall_ns()), "open": entries})
+        replace(path, NAME, text.encode())
 
 
 def found(moment: float) -> list[tuple[Frame, str, int]]:

@@ -19,7 +19,8 @@ import pytest
 
 from otel_perf.alerts import Evaluator
 from otel_perf.backends import names, yaml
-from otel_perf.backends.rules.files import BUDGETS, SERVICES, files_of, write
+from otel_perf.backends.files import write
+from otel_perf.backends.rules.files import BUDGETS, SERVICES, files_of
 from otel_perf.backends.rules.of_budgets import EXCEEDED, budgets_file, reads_its_metric
 from otel_perf.backends.rules.parts import OFFSET, Links, span
 from otel_perf.backends.rules.proofs import Case, _series, selector

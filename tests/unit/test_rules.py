@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_perf.backends import yaml
-from otel_perf.backends.rules.files import BUDGETS, differing, files_of, write
+from otel_perf.backends.files import differing, write
+from otel_perf.backends.rules.files import BUDGETS, files_of
 from otel_perf.backends.rules.of_budgets import EXCEEDED, budgets_file, reads_its_metric, rules_of, value_of
 from otel_perf.backends.rules.of_services import services_file
 from otel_perf.backends.rules.parts import Links, literal, number, span

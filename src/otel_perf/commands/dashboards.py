@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from otel_perf.backends.dashboards import files_of
-from otel_perf.backends.rules.files import differing
-from otel_perf.backends.rules.files import write as write_files
 from otel_perf.budgets import load
 from otel_perf.errors import ConfigError, UserError
 
-from .output import write
+from .generated import command_for, write_or_check
 
 OUT = "deploy/grafana/dashboards"
 
@@ -49,12 +46,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> int:
     """Run the command with the arguments after its name; return its exit status."""
     options = parser().parse_args(argv)
-    files = _files()
-    try:
-        changed = differing(options.out, files)
-    except OSError as error:
-        raise UserError(f"cannot read {error.filename}: {error.strerror}") from None
-    return _say(options.out, files, changed) if options.check else _write(options.out, files, changed)
+    command = "otel-perf dashboards"
+    return write_or_check(options.out, _files(), options.check, command, command_for(command, options.out, OUT))
 
 
 def _files() -> dict[str, str]:
@@ -73,22 +66,3 @@ def _files() -> dict[str, str]:
             "the dashboards are built with grafana-foundation-sdk, which is not installed: "
             'pip install "otel-perf[dashboards]"'
         ) from None
-
-
-def _say(folder: str, files: dict[str, str], changed: dict[str, str]) -> int:
-    mend = "otel-perf dashboards" + ("" if folder == OUT else f" --out {folder}")
-    for name, why in changed.items():
-        sys.stderr.write(f"otel-perf dashboards: {folder}/{name} is {why}; run `{mend}`\n")
-    if not changed:
-        write(f"up to date: {len(files)} files in {folder}\n", "the result")
-    return 1 if changed else 0
-
-
-def _write(folder: str, files: dict[str, str], changed: dict[str, str]) -> int:
-    try:
-        write_files(folder, {name: files[name] for name in changed})
-    except OSError as error:
-        raise UserError(f"cannot write {error.filename}: {error.strerror}; name another folder with --out") from None
-    lines = [f"{'wrote' if name in changed else 'kept '} {folder}/{name}" for name in files]
-    write("\n".join(lines) + "\n", "the result")
-    return 0

@@ -6,15 +6,14 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from otel_perf.backends.rules.files import differing, files_of
-from otel_perf.backends.rules.files import write as write_files
+from otel_perf.backends.rules.files import files_of
 from otel_perf.backends.rules.of_budgets import reads_its_metric
 from otel_perf.backends.rules.parts import GRAFANA, RUNBOOK, Links
 from otel_perf.budgets import load
 from otel_perf.config import read_file
 from otel_perf.errors import ConfigError, UserError
 
-from .output import write
+from .generated import command_for, write_or_check
 
 if TYPE_CHECKING:
     from otel_perf.budgets import Budget
@@ -74,7 +73,9 @@ def main(argv: list[str]) -> int:
     files = files_of(budgets, Links(service=service, runbook=options.runbook, grafana=options.grafana))
     for budget in budgets:
         _note(budget)
-    return _check(options.out, files) if options.check else _write(options.out, files)
+    command = "otel-perf rules"
+    mend = f"{command_for(command, options.out, OUT)} with the same options"
+    return write_or_check(options.out, files, options.check, command, mend)
 
 
 def _service() -> str:
@@ -91,28 +92,3 @@ def _note(budget: Budget) -> None:
             f"otel-perf rules: budget {budget.name!r}: Prometheus has no series that answers to {budget.metric}; its "
             f"rule reads what the process judged, otel_perf_budget_value, so the program must have this budget too\n"
         )
-
-
-def _check(folder: str, files: dict[str, str]) -> int:
-    try:
-        found = differing(folder, files)
-    except OSError as error:
-        raise UserError(f"cannot read {error.filename}: {error.strerror}") from None
-    if not found:
-        write(f"up to date: {len(files)} files in {folder}\n", "the result")
-        return 0
-    mend = "otel-perf rules" + ("" if folder == OUT else f" --out {folder}")
-    for path, why in found.items():
-        sys.stderr.write(f"otel-perf rules: {folder}/{path} is {why}; run `{mend}` with the same options\n")
-    return 1
-
-
-def _write(folder: str, files: dict[str, str]) -> int:
-    changed = differing(folder, files)
-    try:
-        write_files(folder, {path: files[path] for path in changed})
-    except OSError as error:
-        raise UserError(f"cannot write {error.filename}: {error.strerror}; name another folder with --out") from None
-    lines = [f"{'wrote' if path in changed else 'kept '} {folder}/{path}" for path in files]
-    write("\n".join(lines) + "\n", "the result")
-    return 0

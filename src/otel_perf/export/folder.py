@@ -109,6 +109,21 @@ class RunFolder:
                 continue
 
 
+def replace(folder: str, name: str, content: bytes) -> None:
+    """Write the small file *name* of a process's folder whole, by renaming: who reads it never sees half of it.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    target = os.path.join(folder, name)
+    file = calls.open(f"{target}.new", _FLAGS & ~calls.O_APPEND | calls.O_TRUNC, 0o600)
+    try:
+        calls.write(file, content)
+    finally:
+        calls.close(file)
+    calls.replace(f"{target}.new", target)
+
+
 def _moved_up(file: int) -> int:
     """Return another number for *file*, whose own the program takes for its standard input, output or error."""
     import fcntl

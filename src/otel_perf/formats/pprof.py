@@ -3,8 +3,8 @@
 A location is a place in the code, its function the span's name, as a terminal may show it. Samples are labelled with
 process and track.
 
-Reading order: write(), then what becomes of one part; varint() and the like at the end. A tag is a field's number times
-8, plus 0 for a varint, 2 for a length and bytes.
+Reading order: write(), then what becomes of one part; integer() and the like at the end. A tag is a field's number
+times 8, plus 0 for a varint, 2 for a length and bytes.
 
 Source: github.com/google/pprof, proto/profile.proto.
 """
@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import gzip
 from typing import TYPE_CHECKING
+
+from otel_perf.export.varint import varint
 
 from .stacks import stacks_of
 from .story import visible
@@ -81,16 +83,6 @@ def _function(number: int, site: Site, strings: _Strings) -> bytes:
 
 
 # --- protobuf --------------------------------------------------------------------------------------------------------
-
-
-def varint(number: int) -> bytes:
-    """Return a number, not negative, as protobuf's varint."""
-    found = bytearray()
-    while number >= 128:
-        found.append(number & 0x7F | 0x80)
-        number >>= 7
-    found.append(number)
-    return bytes(found)
 
 
 def integer(field: int, number: int) -> bytes:

@@ -1,7 +1,7 @@
 """How far each file of a process's folder was sent: ``sent.json``, and who sends it: ``sent.lock``.
 
-Imports only: os, json. A position is a line's offset and the number of its records that are delivered; it is kept
-beside the files and replaced by rename, so that a crash repeats at most the request that was under way.
+Imports only: os, json, folder. A position is a line's offset and the number of its records that are delivered; it is
+kept beside the files and replaced by rename, so that a crash repeats at most the request that was under way.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 
 from otel_perf.export.decode import CHUNK, MAX_LINE
+from otel_perf.export.folder import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 SENT = "sent.json"
-UNFINISHED = "sent.json.new"
 LOCK = "sent.lock"
 FILES = {"traces": "traces.jsonl", "metrics": "metrics.jsonl", "logs": "logs.jsonl"}
 FORMAT = 1  # {"version": 1, "files": {"traces.jsonl": {"offset": bytes, "records": n, "sent": n, "refused": n, …}}}
@@ -105,14 +105,8 @@ class Folder:
             for signal, at in self.positions.items()
         }
         text = json.dumps({"version": FORMAT, "files": files})
-        unfinished = os.path.join(self.path, UNFINISHED)
         try:
-            file = os.open(unfinished, _FLAGS | os.O_TRUNC, 0o600)
-            try:
-                os.write(file, text.encode())
-            finally:
-                os.close(file)
-            os.replace(unfinished, os.path.join(self.path, SENT))
+            replace(self.path, SENT, text.encode())
         except OSError:
             self.writable = False
 

@@ -23,6 +23,7 @@ from otel_perf.export.json_values import (
     json_objects,
     json_text,
 )
+from otel_perf.export.varint import varint
 
 from .convert import Converter
 from .starts import SELF_NS, SELF_TIME
@@ -45,7 +46,6 @@ _fixed64 = Struct("<BQ").pack
 _times = Struct("<BQBQ").pack
 _fixed32 = Struct("<I").pack
 _KINDS = {kind: bytes((0x30, kind)) for kind in range(1, 6)}
-_SHORT = [bytes((number,)) for number in range(128)]
 
 
 class Encoder(Converter):
@@ -249,18 +249,6 @@ def any_value(value: object) -> bytes:
 def field(tag: bytes, content: bytes) -> bytes:
     """Return a field of bytes with their length."""
     return b"".join((tag, varint(len(content)), content))
-
-
-def varint(number: int) -> bytes:
-    """Return a number, not negative, as protobuf's varint."""
-    if number < 128:
-        return _SHORT[number]
-    found = bytearray()
-    while number >= 128:
-        found.append(number & 0x7F | 0x80)
-        number >>= 7
-    found.append(number)
-    return bytes(found)
 
 
 def utf8(text: str) -> bytes:

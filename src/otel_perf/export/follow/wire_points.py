@@ -23,8 +23,9 @@ from otel_perf.export.json_values import (
     json_object,
     json_objects,
 )
+from otel_perf.export.varint import varint
 
-from .wire import Encoder, field, id_of, varint
+from .wire import Encoder, field, id_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

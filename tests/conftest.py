@@ -182,7 +182,8 @@ def _nano(text: str) -> int:
 
 def _lines(folder: Path, name: str) -> Iterator[tuple[str, Any]]:
     runs = folder / ".otel-perf"
-    for file in sorted((runs if runs.is_dir() else folder).glob(f"*/*/{name}")):
+    # earlier parts of a file that has grown come before the one that is being written, by their names too
+    for file in sorted((runs if runs.is_dir() else folder).glob(f"*/*/{name.replace('.', '*.')}")):
         for line in file.read_text(encoding="utf-8").splitlines():
             yield file.parent.name, json.loads(line)
 

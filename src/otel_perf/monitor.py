@@ -324,6 +324,11 @@ class Monitor:
         self.tick.again()
         self._forget()
 
+    def everything_again(self) -> None:
+        """Let the next metrics() hold all that there are."""
+        self.tick.everything_again()
+        self._forget()
+
     def _forget(self) -> None:
         """Write all of ours again."""
         self._again = self._all_due = self._values_due = 0.0

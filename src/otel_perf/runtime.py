@@ -388,7 +388,9 @@ class Runtime:
 
         start = startup.current
         lasts = start is not None and self.writer.root_due and start.trace.sampled
-        self.sender = Sender(self.writer.folder.path, self.endpoints, say, begun=self.begun, start_lasts=lasts)
+        folder = self.writer.folder
+        self.sender = Sender(folder.path, self.endpoints, say, begun=self.begun, start_lasts=lasts)
+        folder.sent = self.sender.sent  # what is delivered goes first
         self.sender.start()
 
     # --- ending ------------------------------------------------------------------------------------------------------

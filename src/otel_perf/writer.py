@@ -31,6 +31,13 @@ def say(what: object) -> None:
         return
 
 
+def _unsent(process: str) -> int:
+    """Return how many records in the folder of a *process* are still to be sent."""
+    from .export.follow.files import unsent_records
+
+    return unsent_records(process)
+
+
 class Writer:
     """Writes the records, statistics and events of one process.
 
@@ -59,10 +66,11 @@ class Writer:
         self._since = clock.wall_ns()  # when counting began
         self._nodes: list[Any] = []  # what the last statistics are of
         self._self_due = 0.0
-        self._dropped = 0  # records, as far as that is written
+        self._lost = (0, 0)  # records that were dropped and that were removed, as far as that is written
         self._pending: list[list[Any]] = []  # batches of records, a line each
         self._events: list[Any] = []
         self._instance = self._resource = self._own_scope = ""
+        self._continued = self._tidied = 0  # parts of the metrics, and of all files, that are seen to
         self._said: set[str] = set()
 
     def waits(self) -> bool:
@@ -93,7 +101,7 @@ class Writer:
 
         folder, written = self.open(), 0
         for line, done, _ in otlp_json.trace_lines(self._resource, self._scope(), records):
-            if not line or folder.write("traces.jsonl", line):
+            if not line or folder.write("traces.jsonl", line, done):
                 written += done
             else:
                 self.complain(
@@ -157,7 +165,7 @@ class Writer:
         events, self._events = sorted(self._events, key=lambda event: event[1]), []
         try:
             folder = self.open()
-            if folder.write("logs.jsonl", otlp_json.log_line(self._resource, self._scope(), events)):
+            if folder.write("logs.jsonl", otlp_json.log_line(self._resource, self._scope(), events), len(events)):
                 return
         except Exception as error:  # noqa: BLE001
             self._failed(error)
@@ -174,6 +182,9 @@ class Writer:
         """
         changed: list[Any] = []
         written = False
+        if self.folder is not None and self.folder.continued.get("metrics.jsonl", 0) != self._continued:
+            self._continued = self.folder.continued["metrics.jsonl"]
+            self._everything_again()  # the part before may go: this one has to say it all
         try:
             found = self._function_metrics(changed, final) if whole else []
             if self.monitor is not None:
@@ -188,6 +199,17 @@ class Writer:
                 self.monitor.again()
         for path, seen in changed:
             path.seen = seen
+
+    def _everything_again(self) -> None:
+        """Let the next statistics hold all that there are, not what changed alone."""
+        for node in list(recorder.nodes):
+            node[recorder.N_PATH].seen = 0
+        instruments = getattr(sys.modules.get(f"{__package__}.metrics.instruments"), "everything_again", None)
+        if instruments is not None:
+            instruments()
+        self._nodes, self._self_due = [], 0.0
+        if self.monitor is not None:
+            self.monitor.everything_again()
 
     def _function_metrics(self, changed: list[Any], final: bool) -> list[str]:
         """Return what changed in statistics and instruments; a program that has none does without their rooms."""
@@ -210,20 +232,29 @@ class Writer:
         if not found and not (final and self.folder is not None):
             return True
         start, time, moment = self._since, clock.wall_ns(), clock.now()
-        dropped = recorder.state.dropped + self.refused
-        if final or moment >= self._self_due or dropped != self._dropped:
-            self._self_due, self._dropped = moment + AGAIN, dropped
-            found += self._own_metrics(dropped, start, time)
+        lost = self._count_lost()
+        if final or moment >= self._self_due or lost != self._lost:
+            self._self_due, self._lost = moment + AGAIN, lost
+            found += self._own_metrics(*lost, start, time)
         folder = self.open()  # which describes the resource too
         lines = otlp_json.metric_lines(self._resource, self._scope(), found)
-        return all(folder.write("metrics.jsonl", line) for line in lines)
+        written = all(folder.write("metrics.jsonl", line, line.count(b'"timeUnixNano"')) for line in lines)
+        self._tidy(folder)
+        return written
 
-    def _own_metrics(self, dropped: int, start: int, time: int) -> list[str]:
+    def _count_lost(self) -> tuple[int, int]:
+        """Return how many records were dropped, and how many the folder's limit has removed that nobody waits for."""
+        lost, removed = (0, 0) if self.folder is None else (self.folder.lost, self.folder.removed)
+        return recorder.state.dropped + self.refused + lost, removed
+
+    def _own_metrics(self, dropped: int, removed: int, start: int, time: int) -> list[str]:
         from .export import otlp_json
 
         found = []
         found.append(otlp_json.sum_metric("otel_perf.self.dropped", "{record}", dropped, start, time))
         found.append(otlp_json.sum_metric("otel_perf.self.cpu_time", "s", self.cpu_time, start, time))
+        if removed:
+            found.append(otlp_json.sum_metric("otel_perf.self.removed", "{record}", removed, start, time))
         if self.init_time:
             found.append(otlp_json.gauge_metric("otel_perf.self.init_time", "s", self.init_time, time))
         if self.memory:
@@ -243,12 +274,32 @@ class Writer:
             self.describe()
             self.on_open()
             if len(calls.listdir(run)) == 1:  # once a run, by its first process
-                base = os.path.dirname(run)
-                try:
-                    folder.retire(base, run, settings.keep_runs, settings.keep_time, settings.folder_limit)
-                except OSError:  # another process tidies at the same moment
-                    return self.folder
+                self._retire()
         return self.folder
+
+    def _tidy(self, folder: Any) -> None:
+        """Keep all runs within their limit, once a file of ours has begun a new part."""
+        parts = sum(folder.continued.values())
+        if parts != self._tidied:
+            self._tidied = parts
+            self._retire(weigh=True)
+
+    def _retire(self, weigh: bool = False) -> None:
+        """Remove what is too old, too many or too large, of all runs, and then of this process."""
+        from .export import retention
+
+        folder, settings = self.folder, self.settings
+        base = os.path.dirname(os.path.dirname(folder.path))
+        room = folder.headroom if weigh else 0  # else our next lines would find no room, and ours would go first
+        limits = settings.keep_runs, settings.keep_time, settings.folder_limit - room
+        try:
+            done = retention.retire(base, self.run, *limits, unsent=_unsent, weigh=weigh)
+        except OSError:  # another process tidies at the same moment
+            return
+        self.refused += done.lost
+        if done.size:
+            folder.others = max(0, done.size - folder.written)
+            folder.make_room(settings.folder_limit)
 
     def describe(self) -> None:
         """Build the resource again, for records that follow."""

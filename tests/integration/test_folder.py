@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -151,27 +152,87 @@ def test_a_full_disk_loses_records_not_the_program(run_python, tmp_path):
     assert "cannot write the run folder" in result.stderr
 
 
-def test_the_limit_of_the_folder_is_kept_and_what_is_dropped_is_counted(run_python, tmp_path, metrics_of):
-    program = """
-    import otel_perf as perf, time
-    perf.init()
-    for _ in range(1000):
+MANY = """
+import otel_perf as perf, time
+perf.init(service="shop")
+with perf.phase("CoreInit"):
+    pass
+perf.ready()
+
+@perf.profile
+def once():
+    pass
+
+once()
+for _ in range(40):
+    for _ in range(250):
         with perf.profile("step", span_threshold=0):
             pass
-    time.sleep(0.6)
-    for _ in range(1000):
-        with perf.profile("step", span_threshold=0):
-            pass
-    """
+    time.sleep(0.03)
+time.sleep(1.2)
+"""
 
-    result = run_python(program, env={"OTEL_PERF_FOLDER_LIMIT": "700kB"})
 
-    traces = next((tmp_path / ".otel-perf").glob("*/*/traces.jsonl"))
+def told(command: list[str], folder: Path, *options: str) -> str:
+    """Return the report on the newest run in *folder*."""
+    return subprocess.check_output([*command, "report", *options], cwd=folder, text=True, timeout=60)
+
+
+def own(metrics: list, name: str) -> int:
+    """Return the last value of one of our own metrics, 0 where there is none."""
+    return next((m["point"]["value"] for m in reversed(metrics) if m["metric"] == f"otel_perf.self.{name}"), 0)
+
+
+def test_when_the_limit_is_reached_the_oldest_records_go_and_are_counted(run_python, tmp_path, spans_of, metrics_of):
+    result = run_python(MANY, env={"OTEL_PERF_FOLDER_LIMIT": "2MB"})
+
+    files = sorted((tmp_path / ".otel-perf").glob("*/*/*.jsonl"))
+    spans, metrics = spans_of(tmp_path), metrics_of(tmp_path)
+    steps = [span["end"] for span in spans if span["name"] == "step"]
+    assert "" == result.stderr
+    assert 1_000_000 < sum(file.stat().st_size for file in files) <= 2_000_000
+    assert (0, 10_000) == (own(metrics, "dropped"), own(metrics, "removed") + len(steps))
+    assert {"startup", "CoreInit"} <= {span["name"] for span in spans}  # the first part stays
+    assert max(steps) > max(end - 2e9 for end in steps)  # and the last one
+    assert steps == sorted(steps)
+
+
+def test_what_is_no_longer_in_the_folder_still_counts_in_the_statistics(run_python, otel_perf, tmp_path, metrics_of):
+    program = MANY.replace("range(40)", "range(300)").replace("0.03", "0.02")
+    run_python(program, env={"OTEL_PERF_FOLDER_LIMIT": "1.5MB"})
+
+    process = next((tmp_path / ".otel-perf").glob("*/*"))
+    last_part = max(process.glob("metrics.0*.jsonl"))
+    calls = {m["attributes"]["function"]: m["point"]["count"] for m in metrics_of(tmp_path) if "count" in m["point"]}
+    newest = last_part.read_text() + (process / "metrics.jsonl").read_text()
+    report = json.loads(told(otel_perf, tmp_path, "--json"))
+    assert {"__main__.once": 1, "step": 75_000} == {name: calls[name] for name in ("__main__.once", "step")}
+    assert "__main__.once" in newest  # said again, though it had not changed
+    assert {"__main__.once": 1, "step": 75_000} == {one["name"]: one["calls"] for one in report["functions"]}
+    assert own(metrics_of(tmp_path), "removed") == report["cost"]["removed_records"] > 0
+    assert "removed by the run folder's limit" in told(otel_perf, tmp_path)
+
+
+def test_a_limit_below_what_a_process_needs_refuses_records_and_counts_them(run_python, tmp_path, metrics_of):
+    result = run_python(MANY, env={"OTEL_PERF_FOLDER_LIMIT": "100kB"})
+
+    files = (tmp_path / ".otel-perf").glob("*/*/*.jsonl")
     assert 0 == result.returncode
-    assert 300_000 < traces.stat().st_size <= 700_000
-    dropped = [m["point"]["value"] for m in metrics_of(tmp_path) if m["metric"] == "otel_perf.self.dropped"]
-    assert 1000 <= dropped[-1] < 1500  # batches of 250; a part of the limit is kept for these numbers
-    assert "limit of 700000 bytes is reached" in result.stderr
+    assert sum(file.stat().st_size for file in files) <= 100_000
+    assert 9_000 < own(metrics_of(tmp_path), "dropped") <= 10_000  # a part of the limit is kept for these numbers
+    assert "limit of 100000 bytes is reached" in result.stderr
+
+
+def test_other_runs_count_against_the_limit_and_go_first(run_python, tmp_path):
+    base = tmp_path / ".otel-perf"
+    for day in (1, 2):
+        old_run(base, f"2020-01-0{day}T00-00-00", days=4 - day, size=900_000)
+
+    run_python(MANY, env={"OTEL_PERF_FOLDER_LIMIT": "2MB"})
+
+    size = sum(file.stat().st_size for file in base.glob("*/*/*.jsonl"))
+    assert not list(base.glob("2020-*"))
+    assert 1_000_000 < size <= 2_000_000
 
 
 def test_every_line_is_one_json_object_with_its_resource(run_python, tmp_path):

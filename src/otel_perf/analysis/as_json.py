@@ -106,6 +106,7 @@ def report_object(process: Process) -> dict[str, Any]:
             "cpu_seconds": cost.cpu,
             "memory_bytes": cost.memory,
             "dropped_records": cost.dropped,
+            "removed_records": cost.removed,
         },
     }
 

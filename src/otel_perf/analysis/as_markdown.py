@@ -226,6 +226,7 @@ def _foot(process: Process) -> list[str]:
         f"{bytes_of(cost.memory)} of memory" if cost.memory is not None else "",
         f"{_STYLE.duration(cost.cpu)} of CPU in its worker" if cost.cpu is not None else "",
         f"{plural(int(cost.dropped), 'record')} dropped" if cost.dropped else "",
+        f"{plural(int(cost.removed), 'record')} removed by the run folder's limit" if cost.removed else "",
     ]
     told = ", ".join(filter(None, parts)) or "not recorded"
     python = text_of(process.resource, "process.runtime.version")

@@ -82,13 +82,15 @@ class Cost:
         init: seconds of init().
         cpu: seconds of CPU of the worker.
         memory: bytes that the process grew by during init().
-        dropped: records that did not fit in the queue.
+        dropped: records that did not fit in the queue, on the disk, or in the run folder's limit before they were sent.
+        removed: records that the run folder's limit has removed, sent or not to be sent.
     """
 
     init: float | None
     cpu: float | None
     memory: float | None
     dropped: float | None
+    removed: float | None
 
 
 def functions_of(process: Process, quantiles: Sequence[float] = QUANTILES) -> list[FunctionRow]:
@@ -278,4 +280,5 @@ def cost_of(process: Process) -> Cost:
         cpu=either("otel_perf.self.cpu_time", "otel_perf.self.cpu_time"),
         memory=either("otel_perf.self.memory", "otel_perf.self.memory"),
         dropped=either("otel_perf.self.dropped", "otel_perf.self.dropped"),
+        removed=_finite(process.value("otel_perf.self.removed")),
     )

@@ -384,6 +384,7 @@ def _cost(process: Process, style: Style) -> list[str]:
         (cost.memory, lambda value: f"{bytes_of(value)} of memory"),
         (cost.cpu, lambda value: f"{style.duration(value)} of CPU in its worker"),
         (cost.dropped, lambda value: f"{plural(int(value), 'record')} dropped"),
+        (cost.removed, lambda value: f"{plural(int(value), 'record')} removed by the run folder's limit"),
     ]
     parts = [text(value) for value, text in shown if value is not None]
     text = ", ".join(parts) if parts else "not recorded"

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from otel_perf.export.runs import Run
 
 DROPPED = "otel_perf.self.dropped"
+REMOVED = "otel_perf.self.removed"
 PROVIDER = "otel_perf.provider"
 MOST_ABSENT = 30  # sentences on what could not be sampled
+FULL = 0.9  # of the limit: from here on parts of files have begun to go
 _LITTLE = 50 * 10**6  # bytes free on the disk below which it is said
 
 
@@ -37,6 +39,7 @@ class Newest:
 
     Attributes:
         dropped: records that its processes dropped.
+        removed: records that its processes removed to keep the limit, sent or not to be sent.
         refused: records that a receiver did not want.
         damaged: of each reason, how many lines or records could not be read.
         root: attributes of the first root of a start that was found.
@@ -47,7 +50,7 @@ class Newest:
     """
 
     def __init__(self) -> None:
-        self.dropped = 0
+        self.dropped = self.removed = 0
         self.refused = 0
         self.damaged: dict[str, int] = {}
         self.root: dict[str, Any] = {}
@@ -160,6 +163,7 @@ def _newest(part: Part, run: Run, settings: Settings, deadline: float) -> None:
         "name": run.name,
         "processes": run.processes,
         "dropped": found.dropped,
+        "removed": found.removed,
         "refused": found.refused,
         "damaged": found.damaged,
         "provider": found.provider,
@@ -170,12 +174,14 @@ def _newest(part: Part, run: Run, settings: Settings, deadline: float) -> None:
         part.row("", "only its beginning was read: it is large")
     part.row("records dropped", str(found.dropped))
     if found.dropped:
-        full = run.size() >= settings.folder_limit * 0.95
+        full = run.size() >= settings.folder_limit * FULL
         part.error(
             f"the newest run dropped {plural(found.dropped, 'record')}: "
             + ("its limit is reached" if full else "its disk was full, its limit reached, or an error of our own"),
             "OTEL_PERF_FOLDER_LIMIT=2GB" if full else "the program's stderr has one line that begins with otel-perf:",
         )
+    if found.removed:
+        part.note(f"the folder's limit removed {plural(found.removed, 'record')} of the newest run, oldest first")
     if found.refused:
         part.error(
             f"a receiver refused {plural(found.refused, 'record')} of the newest run for good",
@@ -194,7 +200,7 @@ def _newest(part: Part, run: Run, settings: Settings, deadline: float) -> None:
 
 def _read(found: Newest, path: str, deadline: float) -> None:
     """Add what one process's files say."""
-    dropped = 0
+    last = {DROPPED: 0, REMOVED: 0}  # they are cumulative: the last ones count
     for name in (METRICS, *(name for name in FILES if name != METRICS)):
         skipped = Skipped()
         try:
@@ -208,14 +214,15 @@ def _read(found: Newest, path: str, deadline: float) -> None:
                     if log.event == ABSENT and isinstance(log.body, str) and len(found.absent) < MOST_ABSENT:
                         found.absent[log.body] = str(log.attributes.get("metric", ""))
                 for point in points_of(data, skipped) if name == METRICS else ():
-                    if point.metric == DROPPED and point.value is not None:
-                        dropped = int(point.value)  # it is cumulative: the last one counts
+                    if point.metric in last and point.value is not None:
+                        last[point.metric] = int(point.value)
         except OSError as error:
             skipped.line(error.strerror or "cannot be read")
         for counts in (skipped.lines, skipped.records):
             for reason, number in counts.items():
                 found.damaged[reason] = found.damaged.get(reason, 0) + number
-    found.dropped += dropped
+    found.dropped += last[DROPPED]
+    found.removed += last[REMOVED]
     if is_marked(path):
         found.refused += sum(position.refused for position in Folder(path).positions.values())
 

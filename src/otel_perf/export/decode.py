@@ -25,6 +25,7 @@ from .json_values import (
     json_objects,
     json_text,
 )  # fmt: skip
+from .parts import open_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -212,26 +213,31 @@ def read_logs(path: str, skipped: Skipped) -> Iterator[Log]:
 
 
 def read_lines(path: str, skipped: Skipped, only: bytes = b"") -> Iterator[dict[str, Any]]:
-    """Yield the JSON object of each line of the file *path*, one line in memory at a time."""
-    try:
-        file = open(path, "rb")  # noqa: SIM115  # closed below; an absent file is not an error
-    except FileNotFoundError:
-        return
-    with file:
-        while line := file.readline(MAX_LINE + 1):
-            if len(line) > MAX_LINE and not line.endswith(b"\n"):
-                _pass_over(file)
-                skipped.line("longer than 64 MB")
-            elif only in line and not line.isspace():
-                data = parse_line(line, skipped)
-                if data is not None:
-                    yield data
+    """Yield the JSON object of each line of the file *path*, all its parts, one line in memory at a time."""
+    at, more = 0, True
+    while more and (opened := open_at(path, at)) is not None:
+        file, at, more = opened  # of the last part, what was written while it was read is read too
+        with file:
+            while line := file.readline(MAX_LINE + 1):
+                at += len(line)
+                more = True
+                if len(line) > MAX_LINE and not line.endswith(b"\n"):
+                    at += _pass_over(file)
+                    skipped.line("longer than 64 MB")
+                elif only in line and not line.isspace():
+                    data = parse_line(line, skipped)
+                    if data is not None:
+                        yield data
 
 
-def _pass_over(file: BinaryIO) -> None:
-    """Read on to the end of a line that is too long to keep."""
-    while (part := file.readline(CHUNK)) and not part.endswith(b"\n"):
-        pass
+def _pass_over(file: BinaryIO) -> int:
+    """Read on to the end of a line that is too long to keep; return how many bytes that was."""
+    length = 0
+    while part := file.readline(CHUNK):
+        length += len(part)
+        if part.endswith(b"\n"):
+            break
+    return length
 
 
 def parse_line(line: bytes, skipped: Skipped) -> dict[str, Any] | None:

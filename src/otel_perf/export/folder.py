@@ -1,88 +1,222 @@
-"""The run folder: ``.otel-perf/<run>/<process>/traces.jsonl | metrics.jsonl``.
+"""The run folder: ``.otel-perf/<run>/<process>/traces.jsonl | metrics.jsonl | logs.jsonl``, written.
 
-Imports only: os, time, system. Names are unique by exclusive mkdir; a line is one ``write`` in append mode, so that a
-crash can tear the last line only. Nothing here follows a symbolic link when it writes, and nothing is removed that was
-not written here: a run is taken away file by known file, and a folder only once it is empty.
+Imports only: os, time, system, parts. Names are unique by exclusive mkdir; a line is one ``write`` in append mode, so
+that a crash can tear the last line only. Nothing here follows a symbolic link when it writes. Reading order:
+RunFolder.write(), _continue() when a file has grown, make_room() when all of them have; retention.py removes what
+others have left.
 """
 
 from __future__ import annotations
 
 import os
-from time import gmtime, strftime, time
+from time import gmtime, strftime
 
 from otel_perf.system import calls
 
+from .parts import earlier_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
 DEFAULT = ".otel-perf"
 RUN = "OTEL_PERF_RUN"  # path of the run's folder, for the processes that belong to one run
-FILES = (
-    "traces.jsonl", "metrics.jsonl", "logs.jsonl", "open.json", "open.json.new", "sent.json", "sent.json.new",
-    "sent.lock",
-)  # fmt: skip
 NOTE = ".gitignore"
-TRACES = FILES[0]
+TRACES = "traces.jsonl"
 RESERVE = 16  # spans leave one part in this many of the limit for the numbers that say what was dropped
+PARTS = 64  # a file is continued in a new one when it has this fraction of the limit
+SMALLEST_PART = 2**16  # bytes
 STDERR = 2
-_MINUTE = len("2026-11-25T10-15")  # what the names of runs of one minute have in common
 
 _FLAGS = (
     calls.O_WRONLY | calls.O_APPEND | calls.O_CREAT | getattr(calls, "O_CLOEXEC", 0) | getattr(calls, "O_NOFOLLOW", 0)
 )
 
 
+class Earlier:
+    """A part of a file that is written no more.
+
+    Attributes:
+        begin: offset of its first byte in all that was written to the file, as is end of its last one.
+        records: how many it holds.
+        number: of all parts of the process, the oldest has the lowest.
+    """
+
+    __slots__ = ("begin", "end", "number", "path", "records")
+
+    def __init__(self, path: str, begin: int, end: int, records: int, number: int) -> None:
+        self.path = path
+        self.begin = begin
+        self.end = end
+        self.records = records
+        self.number = number
+
+
+class File:
+    """One file, as far as it is written.
+
+    Attributes:
+        number: of the open file, -1 if it is closed.
+        place: device and inode that the open file has to have.
+        begin: the offset at which the part begins that is being written.
+        size: bytes of that part, as records are its records.
+        full: bytes from which on it is continued in a new one.
+        torn: it ends in the middle of a line.
+        earlier: its earlier parts, oldest first.
+    """
+
+    __slots__ = ("begin", "earlier", "full", "number", "place", "records", "size", "torn")
+
+    def __init__(self, full: int) -> None:
+        self.number = -1
+        self.place = (0, 0)
+        self.begin = self.size = self.records = 0
+        self.full = full
+        self.torn = False
+        self.earlier: list[Earlier] = []
+
+
 class RunFolder:
     """One process's files in one run.
 
+    A file that has grown is continued in a new part. When the limit is reached, parts go: those first that were
+    delivered, then the oldest. The first part of each file stays, it has the start; so does the last one before that
+    which is being written.
+
     Attributes:
         path: the process's folder.
-        limit: bytes that this process may write; beyond it records are refused.
-        written: bytes written so far.
+        limit: bytes that all runs together may take.
+        written: bytes of this process's files.
+        others: bytes of all other processes and runs, as last weighed.
+        sent: takes a file's name and returns the offset up to which it was delivered; None where nothing is sent.
+        removed: records that went when they had been delivered, or were not to be sent.
+        lost: records that went before they were delivered.
+        continued: how often each file was continued in a new part.
     """
 
     def __init__(self, path: str, limit: int = 10**9) -> None:
         self.path = path
         self.limit = limit
-        self.written = 0
-        self._torn: set[str] = set()  # files that end in the middle of a line
-        self._files: dict[str, tuple[int, int, int]] = {}  # number, and what it has to be: device and inode
+        self.written = self.others = 0
+        self.sent: Callable[[str], int] | None = None
+        self.removed = self.lost = 0
+        self.continued: dict[str, int] = {}
+        self._full = max(SMALLEST_PART, limit // PARTS)
+        self._files: dict[str, File] = {}
 
-    def write(self, name: str, line: bytes) -> bool:
-        """Append *line* to the file *name*; return False when the limit is reached.
+    @property
+    def headroom(self) -> int:
+        """Return the bytes that may be written until the next look at the others, at most."""
+        return min(self.limit // 2, 4 * self._full)
+
+    def write(self, name: str, line: bytes, records: int = 0) -> bool:
+        """Append *line*, which holds so many *records*, to the file *name*; return False when the limit is reached.
 
         Raises:
             OSError: the disk is full, the folder is gone or not writable.
         """
-        reserve = self.limit // RESERVE if name == TRACES else 0
-        if self.written + len(line) > self.limit - reserve:
-            return False
-        file = self._file(name)
-        if name in self._torn:
+        file = self._open_file(name)
+        if file.size >= file.full:
+            file = self._continue(name, file)
+        limit = self.limit - (self.limit // RESERVE if name == TRACES else 0)
+        if self.written + self.others + len(line) > limit:
+            self.make_room(limit - len(line))
+            if self.written + len(line) > limit:
+                return False
+        if file.torn:
             line = b"\n" + line  # what was torn costs itself only
-        done = calls.write(file, line)
-        self.written += done
+        done = calls.write(file.number, line)
+        self._count(file, done)
         if done < len(line):
-            self._torn.add(name)  # a full disk takes a part: the rest says why
-            calls.write(file, line[done:])
-            self.written += len(line) - done
-        self._torn.discard(name)
+            file.torn = True  # a full disk takes a part: the rest says why
+            calls.write(file.number, line[done:])
+            self._count(file, len(line) - done)
+        file.torn = False
+        file.records += records
         return True
 
-    def _file(self, name: str) -> int:
-        """Return the number of the open file *name*; open it, if need be in a new folder where somebody removed it."""
-        if name in self._files:
-            file, device, inode = self._files[name]
+    def _count(self, file: File, size: int) -> None:
+        file.size += size
+        self.written += size
+
+    # --- parts -------------------------------------------------------------------------------------------------------
+
+    def _continue(self, name: str, file: File) -> File:
+        """Begin a new part of the file *name* and return it, open."""
+        path = os.path.join(self.path, name)
+        earlier = os.path.join(self.path, earlier_name(name, file.begin))
+        self._close(file)
+        try:
+            calls.rename(path, earlier)
+        except OSError:  # on Windows, while somebody reads it
+            file.full += self._full
+        else:
+            end = file.begin + file.size
+            file.earlier.append(Earlier(earlier, file.begin, end, file.records, sum(self.continued.values())))
+            file.begin, file.size, file.records, file.full = end, 0, 0, self._full
+            self.continued[name] = self.continued.get(name, 0) + 1
+        return self._open_file(name)
+
+    def make_room(self, size: int) -> None:
+        """Remove parts until this process's and the others' bytes are at most *size*, or nothing is left to remove."""
+        for name, part in sorted(self._removable(), key=lambda one: (not self._is_sent(*one), one[1].number)):
+            if self.written + self.others <= size:
+                return
             try:
-                found = calls.fstat(file)
+                calls.unlink(part.path)
+            except FileNotFoundError:
+                pass
+            except OSError:  # on Windows, while somebody reads it
+                continue
+            lost = self._unsent(name, part)
+            self.lost += lost
+            self.removed += part.records - lost
+            self.written -= part.end - part.begin
+            self._files[name].earlier.remove(part)
+
+    def _removable(self) -> Iterator[tuple[str, Earlier]]:
+        for name, file in self._files.items():
+            for part in file.earlier[1:-1]:
+                yield name, part
+
+    def _is_sent(self, name: str, part: Earlier) -> bool:
+        """Say whether *part* was delivered, and the next one too: a sender that begins anew reads what came before."""
+        if self.sent is None:
+            return True
+        after = next(other for other in self._files[name].earlier if other.number > part.number)
+        return self.sent(name) >= after.end
+
+    def _unsent(self, name: str, part: Earlier) -> int:
+        """Return how many records of *part* are still to be delivered; in proportion if it is being sent."""
+        if self.sent is None:
+            return 0
+        left = min(part.end, max(part.begin, self.sent(name)))
+        return -(-part.records * (part.end - left) // (part.end - part.begin))
+
+    # --- open files --------------------------------------------------------------------------------------------------
+
+    def _open_file(self, name: str) -> File:
+        """Return the file *name*, open; if need be in a new folder where somebody removed it."""
+        file = self._files.get(name)
+        if file is not None and file.number >= 0:
+            try:
+                found = calls.fstat(file.number)
             except OSError:  # the program has closed all files, as a daemon does
                 found = None
-            if found is not None and (found.st_dev, found.st_ino) == (device, inode):
+            if found is not None and (found.st_dev, found.st_ino) == file.place:
                 if found.st_nlink:
                     return file
                 self.close()
                 self.written = 0
-            self._files.pop(name, None)  # else the number is another file's by now
-        file = self._open(name)
-        found = calls.fstat(file)
-        self._files[name] = file, found.st_dev, found.st_ino
+                self._files.clear()
+                file = None
+            if file is not None:
+                file.number = -1  # else it is another file's by now
+        if file is None:
+            file = self._files[name] = File(self._full)
+        file.number = self._open(name)
+        found = calls.fstat(file.number)
+        file.place = found.st_dev, found.st_ino
         return file
 
     def _open(self, name: str) -> int:
@@ -99,14 +233,19 @@ class RunFolder:
 
     def close(self) -> None:
         """Close the files; a later write opens them again."""
-        files, self._files = self._files, {}
-        for file, device, inode in files.values():
-            try:
-                found = calls.fstat(file)
-                if (found.st_dev, found.st_ino) == (device, inode):
-                    calls.close(file)
-            except OSError:  # the program has closed it
-                continue
+        for file in self._files.values():
+            self._close(file)
+
+    def _close(self, file: File) -> None:
+        number, file.number = file.number, -1
+        if number < 0:
+            return
+        try:
+            found = calls.fstat(number)
+            if (found.st_dev, found.st_ino) == file.place:
+                calls.close(number)
+        except OSError:  # the program has closed it
+            return
 
 
 def replace(folder: str, name: str, content: bytes) -> None:
@@ -188,89 +327,3 @@ def _make_unique(parent: str, name: str) -> str:
             continue
         return path
     raise FileExistsError(17, "10,000 runs of one name", os.path.join(parent, name))
-
-
-def retire(base: str, keep: str, runs: int, age: float, size: int) -> int:
-    """Remove the oldest runs in *base* beyond a number, an age and a total size; return how many went.
-
-    To weigh fifty runs costs 1 ms, so the first run of each minute does that for all.
-
-    Args:
-        base: the folder that holds the runs.
-        keep: path of a run that stays whatever its age.
-        runs: number of runs to keep.
-        age: seconds after which a run goes.
-        size: bytes that all runs together may take.
-    """
-    kept_anyway = os.path.basename(os.path.abspath(keep))
-    with calls.scandir(base) as entries:
-        found = [
-            (entry.stat(follow_symlinks=False).st_mtime, entry.name, entry.path)
-            for entry in entries
-            if _is_run_name(entry.name) and entry.is_dir(follow_symlinks=False)
-        ]
-    found.sort(reverse=True)
-    weighed = any(name[:_MINUTE] == kept_anyway[:_MINUTE] and name != kept_anyway for _, name, _ in found)
-    oldest = time() - age
-    removed = total = kept = 0
-    for modified, name, path in found:
-        surplus = kept >= runs or modified < oldest
-        weight = 0 if surplus or weighed else _weight(path)
-        if (surplus or total + weight > size) and name != kept_anyway and not _alive(path):
-            removed += _remove(path)
-        else:
-            kept, total = kept + 1, total + weight
-    return removed
-
-
-def _is_run_name(name: str) -> bool:
-    return len(name) >= 19 and name[4:5] == "-" and name[10:11] == "T"
-
-
-def _processes(run: str) -> list[str]:
-    return [os.path.join(run, name) for name in calls.listdir(run) if name.partition("-")[0].isdecimal()]
-
-
-def _weight(run: str) -> int:
-    total = 0
-    for process in _processes(run):
-        try:
-            with calls.scandir(process) as entries:
-                total += sum(entry.stat(follow_symlinks=False).st_size for entry in entries if entry.name in FILES)
-        except OSError:  # no folder, or another process tidies it away
-            continue
-    return total
-
-
-def _alive(run: str) -> bool:
-    """Say whether a process of the run may still write; a pid that was given out again keeps it a little longer."""
-    for process in _processes(run):
-        try:
-            calls.kill(int(os.path.basename(process).partition("-")[0]), 0)
-        except PermissionError:
-            return True
-        except (OSError, OverflowError):
-            continue
-        return True
-    return False
-
-
-def _remove(run: str) -> bool:
-    """Remove a run's own files, and its folders where nothing else is left in them."""
-    for process in _processes(run):
-        if os.path.islink(process):
-            continue
-        for name in FILES:
-            try:
-                calls.unlink(os.path.join(process, name))
-            except OSError:
-                continue
-        try:
-            calls.rmdir(process)
-        except OSError:
-            continue
-    try:
-        calls.rmdir(run)
-    except OSError:
-        return False
-    return True

@@ -69,6 +69,7 @@ WRITTEN: dict[str, tuple[str, str, bool]] = {  # the same of what other rooms wr
     "otel_perf.score": ("gauge", "{score}", False),  # of unit 1 Prometheus would call it a ratio
     "otel_perf.alerts": ("sum", "{alert}", True),
     "otel_perf.self.dropped": ("sum", "{record}", True),
+    "otel_perf.self.removed": ("sum", "{record}", True),
     "otel_perf.self.cpu_time": ("sum", "s", True),
     "otel_perf.self.init_time": ("gauge", "s", False),
     "otel_perf.self.memory": ("gauge", "By", False),

@@ -313,6 +313,10 @@ class Tick:
             del self._pending[:surplus]
             self.dropped += surplus
 
+    def everything_again(self) -> None:
+        """Let the next metrics() hold everything: a new part of the file has to say it all."""
+        self._forget()
+
     def _forget(self) -> None:
         """Write everything again, because nobody knows what is there."""
         self._process, self._machine = Written(), Written()

@@ -1,7 +1,7 @@
 """How far each file of a process's folder was sent: ``sent.json``, and who sends it: ``sent.lock``.
 
-Imports only: os, json, folder. A position is a line's offset and the number of its records that are delivered; it is
-kept beside the files and replaced by rename, so that a crash repeats at most the request that was under way.
+Imports only: os, json, folder, parts. A position is a line's offset and the number of its records that are delivered;
+it is kept beside the files and replaced by rename, so that a crash repeats at most the request that was under way.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ import os
 
 from otel_perf.export.decode import CHUNK, MAX_LINE
 from otel_perf.export.folder import replace
+from otel_perf.export.parts import open_at, parts_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from otel_perf.export.parts import Part
 
 SENT = "sent.json"
 LOCK = "sent.lock"
@@ -21,6 +24,12 @@ FILES = {"traces": "traces.jsonl", "metrics": "metrics.jsonl", "logs": "logs.jso
 FORMAT = 1  # {"version": 1, "files": {"traces.jsonl": {"offset": bytes, "records": n, "sent": n, "refused": n, …}}}
 TAIL = 2 * 2**20  # bytes: the last words of a process are in its last lines
 _LAST_WORDS = {"logs.jsonl": b'"eventName":"otel_perf.process.ended"', "traces.jsonl": b'"key":"otel_perf.end",'}
+
+_OF_EACH = {  # what a line has once for each record
+    "traces": b'"startTimeUnixNano":',
+    "metrics": b'"timeUnixNano":',
+    "logs": b'"timeUnixNano":',
+}
 
 _FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 
@@ -67,14 +76,23 @@ class Folder:
 
     def waiting(self, signal: str) -> int:
         """Return how many bytes are not sent yet."""
-        return max(0, self.size(signal) - self.positions[signal].offset)
+        offset = self.positions[signal].offset
+        return sum(max(0, part.end - max(offset, part.begin)) for part in _parts(self.file(signal)))
 
-    def size(self, signal: str) -> int:
-        """Return how many bytes there are."""
-        try:
-            return os.stat(self.file(signal)).st_size
-        except OSError:
-            return 0
+    def end(self, signal: str) -> int:
+        """Return the offset after the last byte there is."""
+        parts = _parts(self.file(signal))
+        return parts[-1].end if parts else 0
+
+    def catch_up(self, signal: str) -> Position:
+        """Return how far *signal* was sent, past what was removed unsent; the beginning where the file began anew."""
+        position, parts = self.positions[signal], _parts(self.file(signal))
+        if parts and position.offset > parts[-1].end:
+            position.offset = position.records = position.ended = 0
+        holds = next((part for part in parts if position.offset < part.end), None)
+        if holds is not None and position.offset < holds.begin:
+            position.offset, position.records = holds.begin, 0
+        return position
 
     def claim(self) -> bool:
         """Take the folder for this process; say whether nobody else has it. A death gives it back."""
@@ -122,6 +140,21 @@ def is_marked(path: str) -> bool:
     return os.path.lexists(os.path.join(path, SENT))
 
 
+def unsent_records(path: str) -> int:
+    """Return how many records in the folder *path* are still to be sent, as far as somebody has begun to."""
+    if not is_marked(path):
+        return 0
+    folder, number = Folder(path), 0
+    for signal, word in _OF_EACH.items():
+        position = folder.positions[signal]
+        at = position.offset
+        while (found := read_lines(folder.file(signal), at, at + CHUNK, over=True))[0]:
+            number += sum(line.count(word) for line, _ in found[0])
+            at = found[1]
+        number -= position.records
+    return max(0, number)
+
+
 def is_alive(path: str) -> bool:
     """Say whether the process of the folder *path* may still write; a pid that was given out again counts as alive."""
     pid = os.path.basename(os.path.abspath(path)).partition("-")[0]
@@ -139,38 +172,42 @@ def is_alive(path: str) -> bool:
 def has_ended(path: str) -> bool:
     """Say whether the process of the folder *path* has said, or its parent has seen, that it ended."""
     for name, words in _LAST_WORDS.items():
-        try:
-            with open(os.path.join(path, name), "rb") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
-                if words in file.read(TAIL):
-                    return True
-        except OSError:
-            continue
+        for part in _parts(os.path.join(path, name))[-1:]:
+            try:
+                with open(part.path, "rb") as file:
+                    file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
+                    if words in file.read(TAIL):
+                        return True
+            except OSError:
+                continue
     return False
 
 
-def read_lines(path: str, offset: int, size: int, over: bool) -> tuple[list[tuple[bytes, int]], int]:
+def read_lines(path: str, offset: int, until: int, over: bool) -> tuple[list[tuple[bytes, int]], int]:
     """Return whole lines from *offset* on, at least one if there is one, each with the offset where it ends.
 
-    A line that is too long to load is an empty one. The last line is left alone while it has no end.
+    They are lines of one part of the file. A line that is too long to load is an empty one. The last line is left alone
+    while it has no end.
 
     Args:
         path: the file; one that is absent has no lines.
-        offset: where a line begins.
-        size: bytes to stop after.
+        offset: where a line begins; where that part was removed, the next one's beginning counts.
+        until: the offset to stop at.
         over: nobody writes any more: take the last line as it is.
 
     Returns: the lines, and the offset after the last.
     """
     found: list[tuple[bytes, int]] = []
     try:
-        file = open(path, "rb")  # noqa: SIM115  # an absent file is no error
-    except OSError:
+        opened = open_at(path, offset)
+    except OSError:  # not ours to read, or no file
+        opened = None
+    if opened is None:
         return found, offset
+    file, at, done = opened
+    over = over or done
     with file:
-        file.seek(offset)
-        at = offset
-        while at - offset < size and (line := file.readline(MAX_LINE + 1)):
+        while at < until and (line := file.readline(MAX_LINE + 1)):
             end = at + len(line)
             if not line.endswith(b"\n"):
                 if len(line) > MAX_LINE:
@@ -187,6 +224,13 @@ def read_lines(path: str, offset: int, size: int, over: bool) -> tuple[list[tupl
     return found, at
 
 
+def _parts(path: str) -> list[Part]:
+    try:
+        return parts_of(path)
+    except OSError:
+        return []
+
+
 def _load(path: str) -> dict[str, Position]:
     import json
 
@@ -196,10 +240,10 @@ def _load(path: str) -> dict[str, Position]:
     except (OSError, ValueError, RecursionError):
         data = None
     files = data.get("files") if isinstance(data, dict) and data.get("version") == FORMAT else None
-    return {signal: _position(files, path, name) for signal, name in FILES.items()}
+    return {signal: _position(files, name) for signal, name in FILES.items()}
 
 
-def _position(files: Any, path: str, name: str) -> Position:
+def _position(files: Any, name: str) -> Position:
     """Return what is kept for one file; the beginning where that cannot be: twice is better than never."""
     kept = files.get(name) if isinstance(files, dict) else None
     if not isinstance(kept, dict):
@@ -209,12 +253,7 @@ def _position(files: Any, path: str, name: str) -> Position:
     if len(found) < len(numbers):
         return Position()
     ended = kept.get("ended")
-    position = Position(*found[:4], ended=ended if type(ended) is int else 0)
-    try:
-        size = os.stat(os.path.join(path, name)).st_size
-    except OSError:
-        size = 0
-    return position if position.offset <= size else Position()
+    return Position(*found[:4], ended=ended if type(ended) is int else 0)
 
 
 def _lock(file: int) -> bool:

@@ -12,7 +12,7 @@ import sys
 from otel_perf import clock, recorder
 from otel_perf.threads import allocate_lock, start
 
-from .files import is_alive, is_marked, mark
+from .files import FILES, is_alive, is_marked, mark
 from .follower import HOLD, Follower, send_rest_as_json
 from .pace import Leaving, Pace, PacedImports
 
@@ -117,6 +117,14 @@ class Sender:
         if self._running and self._ended.acquire(True, max(0.0, limit)):
             self._ended.release()
         return self.whole
+
+    def sent(self, name: str) -> int:
+        """Return the offset up to which the file *name* was delivered."""
+        for folder in [] if self._follower is None else self._follower.folders[:1]:
+            for signal, file in FILES.items():
+                if file == name:
+                    return folder.positions[signal].offset
+        return 0
 
     def take_cpu_time(self) -> float:
         """Return the seconds of CPU that the thread has used since the last call, up to its last step."""

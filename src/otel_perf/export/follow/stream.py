@@ -140,9 +140,9 @@ class Stream:
 
     def _fill(self, pace: Pace) -> bool:
         """Read on; say whether there was something, even if nothing in it can be sent."""
-        position = self.position
+        position = self.folder.catch_up(self.signal)
         begin = position.offset
-        lines, end = read_lines(self.folder.file(self.signal), begin, MAX_BYTES, not self.live)
+        lines, end = read_lines(self.folder.file(self.signal), begin, begin + MAX_BYTES, not self.live)
         ends = self._is_end(end)
         if not lines and not ends:
             return False
@@ -225,7 +225,7 @@ class Stream:
         """Say whether the process has said that it ended, all of its metrics are read, and their end is not sent."""
         if self.signal != "metrics" or self.live or self.position.ended == end:
             return False
-        return self.folder.size(self.signal) <= end and has_ended(self.folder.path)
+        return self.folder.end(self.signal) <= end and has_ended(self.folder.path)
 
     def _prime(self, begin: int, pace: Pace) -> None:
         """Let the shaper see what lies before *begin*, if it has not."""
@@ -233,8 +233,8 @@ class Stream:
             self._shaper, self._shaped = Shaper(self.target, Skipped()), 0
         self._shaper.skipped = Skipped()
         while self._shaped < begin:
-            size = min(MAX_BYTES, begin - self._shaped)
-            lines, after = read_lines(self.folder.file(self.signal), self._shaped, size, over=False)
+            until = min(self._shaped + MAX_BYTES, begin)
+            lines, after = read_lines(self.folder.file(self.signal), self._shaped, until, over=False)
             for line, _ in lines:
                 if not line.isspace():
                     self._shaper.line(line)

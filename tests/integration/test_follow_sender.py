@@ -358,3 +358,39 @@ def test_what_sending_costs_is_in_what_we_cost(run, receiver, metrics_of, tmp_pa
 
     cost = [point["point"]["value"] for point in metrics_of(tmp_path) if point["metric"] == "otel_perf.self.cpu_time"]
     assert cost[-1] > 0.1, "to load the exporters alone takes more"
+
+
+def test_without_the_exporters_a_running_program_is_sent_as_json(run_python, receiver, tmp_path, spans_of):
+    there = receiver()
+    program = textwrap.dedent(BEGIN) + textwrap.dedent(LONG) + "os._exit(0)  # nothing is left to the exit\n"
+    delays = dict.fromkeys(DELAYS, "200")
+
+    result = run_python(program, env={"OTEL_EXPORTER_OTLP_ENDPOINT": there.http, **delays}, site=False)
+
+    assert (0, "") == (result.returncode, result.stderr)
+    assert {"http/json"} == {request["protocol"] for request in there.requests()}
+    written = [one["span_id"] for one in spans_of(tmp_path)]
+    got = [one["span_id"] for one in there.spans()]
+    assert len(set(got)) == len(got) > 8
+    assert set(got) <= set(written)
+    assert {"traces", "metrics", "logs"} == {request["signal"] for request in there.requests()}
+
+
+def test_without_the_exporter_for_grpc_records_wait_for_replay_and_one_line_says_so(
+    run_python, receiver, otel_perf, tmp_path, spans_of
+):
+    there = receiver()
+    program = textwrap.dedent(BEGIN) + textwrap.dedent(LONG)
+    protocol = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_ENDPOINT": there.grpc}
+
+    result = run_python(program, env=protocol, site=False)
+
+    lines = result.stderr.splitlines()
+    assert 0 == result.returncode
+    assert ["closed in", "otel-perf: cannot send traces and metrics and logs"] == sorted(
+        line.partition(" 0.")[0].partition(": this")[0] for line in lines
+    )
+    assert not closing(result)[1]
+    replay = [*otel_perf, "replay", "--endpoint", there.grpc, "--protocol", "grpc"]
+    subprocess.run(replay, cwd=tmp_path, check=True, timeout=60, capture_output=True)
+    assert_same(spans_of, tmp_path, there)

@@ -281,6 +281,14 @@ class Follower:
             folder.release()
 
 
+def as_json(target: Target) -> Target | None:
+    """Return *target* for records that are sent as they are, in JSON; None where they cannot be."""
+    if target.protocol == "grpc" or "otlp" not in target.exporters:
+        return None
+    fields = {name: getattr(target, name) for name in Target.__slots__}
+    return Target(**{**fields, "protocol": "http/json", "exporters": ("otlp",)})
+
+
 def send_rest_as_json(
     paths: Iterable[str],
     endpoints: Endpoints,
@@ -297,11 +305,8 @@ def send_rest_as_json(
         limit: seconds.
         complain: as of Follower.
     """
-    targets = {}
-    for signal, target in endpoints.targets.items():
-        if target.protocol != "grpc" and "otlp" in target.exporters:
-            fields = {name: getattr(target, name) for name in Target.__slots__}
-            targets[signal] = Target(**{**fields, "protocol": "http/json", "exporters": ("otlp",)})
+    found = {signal: as_json(target) for signal, target in endpoints.targets.items()}
+    targets = {signal: target for signal, target in found.items() if target is not None}
     paths = list(paths)
     for path in paths:
         mark(path)

@@ -4,27 +4,37 @@ from __future__ import annotations
 
 from otel_perf import recorder
 
+from .follower import as_json
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from otel_perf.export.endpoint import Endpoints
+    from otel_perf.export.endpoint import Endpoints, Target
 
 
-def load(endpoints: Endpoints) -> None:
-    """Load what *endpoints* need and mute this thread.
+def load(endpoints: Endpoints) -> list[Target]:
+    """Load what *endpoints* need and mute this thread; return what this interpreter has nothing for.
+
+    Where the exporters are not installed, as in another environment under ``otel-perf run``, records go as they are, in
+    JSON; *endpoints* say so afterwards. What cannot go that way is not in them any more.
 
     Raises: pace.Leaving: the process ends meanwhile.
     """
-    targets = [target for target in endpoints.targets.values() if target.protocol != "http/json"]
-    if not targets:
-        return
-    mute()
-    from .exporters import prepare
-
-    for target in targets:
-        try:
-            prepare(target)
-        except ImportError:  # said when it is used
+    without: list[Target] = []
+    for signal, target in list(endpoints.targets.items()):
+        if target.protocol == "http/json":
             continue
+        try:
+            mute()
+            from .exporters import prepare
+
+            prepare(target)
+        except ImportError:
+            other = as_json(target)
+            if other is None:
+                without.append(endpoints.targets.pop(signal))
+            else:
+                endpoints.targets[signal] = other
+    return without
 
 
 def mute() -> None:

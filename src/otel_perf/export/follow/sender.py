@@ -68,6 +68,7 @@ class Sender:
         self._leave_at: float | None = None
         self._running = False
         self._halted = self._alone = False
+        self._stays = False  # something that nothing here can send
         self._follower: Follower | None = None  # outlives halt()
         self._used = self._taken = 0.0  # seconds of CPU
         self._alarm = allocate_lock()
@@ -182,12 +183,19 @@ class Sender:
 
         try:
             if console:
-                loading.load(self.endpoints)
+                without = loading.load(self.endpoints)
             else:
                 with PacedImports(pace):
-                    loading.load(self.endpoints)
+                    without = loading.load(self.endpoints)
         except Leaving:
             return False
+        if without:
+            names = " and ".join(target.signal for target in without)
+            self._stays = True
+            self.complain(
+                f"cannot send {names}: this interpreter has no OpenTelemetry exporter for {without[0].protocol}; the "
+                "records wait in the run folder for otel-perf replay (pip install otel-perf brings one)"
+            )
         return True
 
     def _follow(self, pace: Pace) -> None:
@@ -213,7 +221,7 @@ class Sender:
         if self._halted:
             follower.end()
         else:
-            self.whole = follower.close(self._left())
+            self.whole = follower.close(self._left()) and not self._stays
 
     def _left(self) -> float:
         return max(0.0, (self._leave_at or clock.now()) - clock.now())

@@ -289,6 +289,7 @@ class _State:
         "on_parent",
         "on_root",
         "on_timed",
+        "origin",
         "recording",
         "span_threshold",
         "startup",
@@ -303,6 +304,7 @@ class _State:
         self.dropped = 0  # records refused since the process began
         self.idle = False  # the worker sleeps and wants to be woken by the next record
         self.wake: Callable[[], None] = lambda: None
+        self.origin: tuple[Trace, int] | None = None  # of a forked child, the span of its parent that forked it
         self.on_root: Callable[[int, str], bool] = lambda trace_id, name: True  # is this new trace sampled?
         self.on_parent: Callable[[int, bool], bool] = lambda trace_id, sampled: sampled  # the same, begun by others
         self.on_timed: Callable[[Site, float, SpanState | None], None] = lambda site, duration, span: None
@@ -1031,12 +1033,20 @@ def _assign(
     cut_off = above or start
     if cut_off is not None and cut_off.since is not None and frame[START] < cut_off.since and span.since is None:
         _divide(frame, span, cut_off)
+    if root is not None and span.link is None:
+        span.link = take_origin()
     span.span_id = span_id
     span.trace = trace
     frame[SPAN] = span
     frame[LIMIT] = NEVER
     open_spans[span_id] = frame
     return span
+
+
+def take_origin() -> tuple[Trace, int] | None:
+    """Return what the first trace of a forked child links to; None for all others."""
+    origin, state.origin = state.origin, None
+    return origin
 
 
 def _divide(frame: Frame, span: SpanState, above: SpanState) -> None:
@@ -1091,11 +1101,21 @@ def snapshot(node: Node) -> tuple[int, float, list[int]]:
     return sum(histogram), row[N_TOTAL], histogram
 
 
+def _forked_by(frame: Frame) -> tuple[Trace, int] | None:
+    """Return trace and id of the innermost span around *frame* that the parent goes on with."""
+    for above in ancestors(frame):
+        span = above[SPAN]
+        if span is not None and span.trace is not None and span.trace.sampled and span.span_id:
+            return span.trace, span.span_id
+    return None
+
+
 def after_fork() -> None:
     """Begin anew in a forked child: what the parent recorded, counts and has open stays the parent's."""
     global _identity  # another thread of the parent may hold it
     _identity = RLock()
     _random.clear()
+    state.origin = _forked_by(_get())
     for frame in ancestors(_get()):
         if frame is not ROOT:
             frame[CHILDREN] = CLOSED

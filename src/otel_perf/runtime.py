@@ -91,6 +91,7 @@ class Runtime:
         created, how = startup.process_creation()
         start = startup.current = startup.Startup(created, how, phases, own)
         start.threshold_after = settings.span_threshold
+        startup.join_parent(start)
         start.begin()
         if sys.version_info < (3, 12):
             _keep_contexts_alive()
@@ -537,6 +538,8 @@ class Runtime:
         """Begin anew in a child: own files, own ids, own worker, nothing of the parent's."""
         recorder.after_fork()
         if startup.current is not None:
+            if recorder.state.origin is None and startup.current.trace.sampled:
+                recorder.state.origin = startup.current.trace, startup.current.root.span_id
             startup.current.over, startup.current.held = True, False
             recorder.state.span_threshold = startup.current.threshold_after
         self.alarm, self.writing = allocate_lock(), RLock()

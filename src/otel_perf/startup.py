@@ -52,7 +52,8 @@ if TYPE_CHECKING:
 
     from .recorder import Frame
 
-STARTED = "OTEL_PERF_STARTED"  # "pid:nanoseconds of the monotonic clock" of the exec, set by `otel-perf run`
+STARTED = "OTEL_PERF_STARTED"  # "pid:nanoseconds of the monotonic clock" of the exec, set by `otel-perf run`;
+# "pid:trace id-span id" of its start, set by each recorded process for those that it starts
 ROOT_SITE = Site("startup", "startup", "startup")
 READY = "ready()"  # what ended the start: the program said so, or
 INFERRED = ("listen", "port", "main", "idle", "delay")  # readiness.py found out
@@ -316,6 +317,21 @@ current: Startup | None = None  # set by runtime.init()
 # --- the process's creation ------------------------------------------------------------------------------------------
 
 
+def join_parent(start: Startup) -> None:
+    """Link *start* to that of the process that started this one, and tell its own to those that this one starts.
+
+    What takes this process's place by exec reads that too: its creation is not that of the process.
+    """
+    trace_id, _, span_id = os.environ.get(STARTED, "").partition(":")[2].partition("-")
+    if len(trace_id) == 32 and len(span_id) == 16:
+        try:
+            start.root.link = Trace(int(trace_id, 16), True), int(span_id, 16)
+        except ValueError:  # somebody else's
+            start.root.link = None
+    own = f"{start.trace.id:032x}-{start.root.span_id:016x}" if start.trace.sampled else ""
+    os.environ[STARTED] = f"{os.getpid()}:{own}"
+
+
 def process_creation() -> tuple[float, str]:
     """Return the monotonic time at which this process was created, and how it is known.
 
@@ -326,7 +342,6 @@ def process_creation() -> tuple[float, str]:
     """
     me, parent = str(os.getpid()), str(os.getppid())
     pid, _, at = os.environ.get(STARTED, "").partition(":")
-    os.environ[STARTED] = me + ":"  # for what takes this process's place: its creation is not that of the process
     moment = now()
     noted = moment - int(at) / 1e9 if at.isdecimal() and len(at) < 20 else -1.0
     if pid == me:

@@ -265,3 +265,49 @@ def test_a_tree_of_processes_is_recorded_whole_or_at_its_root_only(
     parents = {span["resource"]["process.pid"]: span["resource"]["process.parent_pid"] for span in found.spans}
     assert 1 == len([pid for pid, parent in parents.items() if parent not in parents])
     assert 1 == len(list((tmp_path / ".otel-perf").glob("*-*")))
+
+
+def test_each_process_is_linked_to_the_one_that_started_it(run_python, spans_of, tmp_path):
+    program = """
+    import os, subprocess, sys, time
+    import otel_perf as perf
+    perf.init()
+    with perf.profile("serve", span_threshold=0):
+        with perf.profile("before", span_threshold=0):
+            pass  # a span inside: whatever is around it is known to become one
+        pid = os.fork()
+        if not pid:
+            for name in ("first", "second"):
+                with perf.profile(name, span_threshold=0):
+                    pass
+            time.sleep(1)  # os._exit() writes nothing more
+            os._exit(0)
+        os.waitpid(pid, 0)
+    perf.ready()
+    pid = os.fork()
+    if not pid:
+        with perf.profile("after", span_threshold=0):
+            pass
+        time.sleep(1)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    subprocess.run([sys.executable, "-c", "import otel_perf; otel_perf.init('child'); otel_perf.ready()"], check=True)
+    """
+
+    result = run_python(program)
+
+    assert 0 == result.returncode, result.stderr
+    spans = spans_of(tmp_path)
+    ids = {span["name"]: (span["trace_id"], span["span_id"]) for span in spans}
+    mine, childs = (one for one in spans if one["name"] == "startup")
+    if mine["resource"]["service.name"] == "child":
+        mine, childs = childs, mine
+    start = mine["trace_id"], mine["span_id"]
+    links = {
+        one["name"]: [(link["trace_id"], link["span_id"]) for link in one["links"]] for one in spans if one is not mine
+    }
+    links["startup"] = [(link["trace_id"], link["span_id"]) for link in childs["links"]]
+    assert [] == mine["links"]
+    assert {"first": [ids["serve"]], "second": [], "after": [start], "startup": [start]} == {
+        name: links[name] for name in ("first", "second", "after", "startup")
+    }

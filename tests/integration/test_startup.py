@@ -473,7 +473,7 @@ def test_how_the_creation_is_known_is_said(spans_after):
 
 @pytest.mark.parametrize(
     "at",
-    ["{pid}:0", "{pid}:99999999999999999999", "{pid}:soon", "{pid}:", "1:5", "junk", ":", "{pid}:-5"],
+    ["{pid}:99999999999999999999", "{pid}:soon", "{pid}:", "1:5", "junk", ":", "{pid}:-5"],
 )
 def test_a_noted_time_that_cannot_be_is_refused(run_python, spans_of, tmp_path, at):
     code = f"import os\nos.environ['OTEL_PERF_STARTED'] = {at!r}.format(pid=os.getpid())\n" + HEAD + "perf.ready()\n"

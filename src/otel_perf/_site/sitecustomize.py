@@ -75,7 +75,7 @@ def begin():
         return None
     children = os.environ.get(CHILDREN, "").strip().lower() not in ("0", "false", "off", "no")
     pid, _, at = os.environ.get(STARTED, "").partition(":")
-    first = at != "" and pid in (str(os.getpid()), str(os.getppid()))
+    first = at.isdecimal() and pid in (str(os.getpid()), str(os.getppid()))
     if not children:
         forget(site)
         runtime = boot() if first else None

@@ -18,7 +18,19 @@ from opentelemetry.trace import Span as ApiSpan
 from opentelemetry.trace import Tracer as ApiTracer
 
 from otel_perf.clock import now, unix_ns, wall_ns
-from otel_perf.recorder import CURRENT, MUTED, SPAN, Trace, cover, describe, emit, new_span_id, new_trace_id, state
+from otel_perf.recorder import (
+    CURRENT,
+    MUTED,
+    SPAN,
+    Trace,
+    cover,
+    describe,
+    emit,
+    new_span_id,
+    new_trace_id,
+    state,
+    take_origin,
+)
 
 from .bridge import SAMPLED, LazySpan, remember, trace_for
 from .limits import COUNTS, Attributes, bounded, exception_fields, nanoseconds, put, put_all, status_of, text
@@ -215,12 +227,13 @@ class LightTracer(ApiTracer):
             return api.INVALID_SPAN
         current = api.get_current_span(context)
         parent: Any = current.get_span_context()
-        inside = None
+        inside = origin = None
         if not isinstance(parent, SpanContext) or not parent.is_valid:
             parent, depth = None, 0
             trace_id = new_trace_id()
             trace = Trace(trace_id, state.on_root(trace_id, name))
             remember(trace, trace.sampled)
+            origin = take_origin() if trace.sampled else None
         elif type(current) is LightSpan:
             trace, depth = current._trace, current.depth + 1
         else:
@@ -252,6 +265,8 @@ class LightTracer(ApiTracer):
         )
         if attributes is not None:
             span.set_attributes(attributes)
+        if origin is not None:
+            span.add_link(SpanContext(origin[0].id, origin[1], is_remote=True, trace_flags=TraceFlags(SAMPLED)))
         try:
             for link in links or ():
                 span.add_link(link.context, link.attributes)

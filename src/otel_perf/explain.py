@@ -95,9 +95,10 @@ class Explainer:
 
     def look(self) -> None:
         """Look once, and end the start if a rule says that the program is ready."""
-        if self.start.over or not self._looks:
+        if self.start.over:
             return
-        self._watch.sample()
+        if self._looks:
+            self._watch.sample()
         if self._readiness is None:
             return
         work = (imports.seen, len(recorder.open_spans), len(recorder.finished), len(self.records))

@@ -186,12 +186,14 @@ class Runtime:
         start = startup.current
         if self.explainer is not None:
             self.explainer.work_on(self.thread)
-        elif start is not None and self.writer.root_due and (self.settings.watch or self.settings.strict):
+            return
+        settings = self.settings
+        rule = settings.ready_when or (("auto", 0.0) if self.booted and settings.watch else None)
+        if start is not None and self.writer.root_due and (settings.watch or settings.strict or rule):
             try:
                 from .explain import Explainer
 
-                rule = self.settings.ready_when or (("auto", 0.0) if self.booted else None)
-                self.explainer = Explainer(start, self.settings, self.thread, self.main, rule, self.sockets)
+                self.explainer = Explainer(start, settings, self.thread, self.main, rule, self.sockets)
             except Exception as error:  # noqa: BLE001
                 self._stop_explaining(error)
 

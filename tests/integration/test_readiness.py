@@ -238,3 +238,11 @@ def test_usable_after_ready_is_an_event_with_the_ids_of_the_root(run_python, spa
     assert event["name"] == event["attributes"]["event.name"]
     assert 0.5 < event["attributes"]["otel_perf.startup.usable"] < 5
     assert (root["trace_id"], root["span_id"]) == (event["trace_id"], event["span_id"])
+
+
+@pytest.mark.parametrize(("when", "rule", "least", "most"), [("200ms", "delay", 0.199, 0.3), ("", "exit", 1.5, 5)])
+def test_without_looking_at_the_process_a_named_rule_holds_and_none_is_inferred(when, rule, least, most, ready):
+    found, seconds = ready("import time\ntime.sleep(1.5)\n", OTEL_PERF_READY_WHEN=when, OTEL_PERF_WATCH="0")
+
+    assert rule == found
+    assert least <= seconds < most

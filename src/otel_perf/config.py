@@ -129,6 +129,18 @@ def few_or_all(value: object) -> str:
     return text
 
 
+def exemplar_filter(value: object) -> str:
+    """Return ``trace_based``, ``always_on`` or ``always_off``.
+
+    Raises:
+        ValueError: anything else.
+    """
+    text = str(value).strip().lower()
+    if text not in ("trace_based", "always_on", "always_off"):
+        raise ValueError(f"write trace_based, always_on or always_off, got {value!r}")
+    return text
+
+
 def sampler_name(value: object) -> str:
     """Return ``auto``, ``proc`` or ``psutil``.
 
@@ -280,6 +292,13 @@ TABLE: tuple[tuple[str, str, Callable[[Any], Any], Any, str], ...] = (
     ),
     ("sampler", "OTEL_TRACES_SAMPLER", _text, "parentbased_always_on", "which new traces are recorded"),
     ("sampler_argument", "OTEL_TRACES_SAMPLER_ARG", _text, "", "the ratio of the ratio samplers"),
+    (
+        "exemplar_filter",
+        "OTEL_METRICS_EXEMPLAR_FILTER",
+        exemplar_filter,
+        "trace_based",
+        "durations that become exemplars: trace_based (in a sampled span), always_on or always_off",
+    ),
     (
         "attribute_count_limit",
         "OTEL_ATTRIBUTE_COUNT_LIMIT",

@@ -13,6 +13,7 @@ from .alerts import OK, Alert, Evaluator, callbacks
 from .budgets import DEFINED, PHASE, STARTUP, in_force, own
 from .errors import ConfigError
 from .export.otlp_json import attributes, double, gauge_text, metric_text
+from .metrics import exemplars
 from .metrics.names import CORES, INSTRUMENTS, WRITTEN
 from .metrics.sampler import choose
 from .metrics.tick import Tick
@@ -55,6 +56,7 @@ class Monitor:
         self,
         settings: Settings,
         created: float,
+        start: startup.Startup | None,
         note: Callable[..., None],
         complain: Callable[[str, object], None],
         infers: bool,
@@ -64,6 +66,7 @@ class Monitor:
         Args:
             settings: of the process.
             created: monotonic seconds of its creation; of the fork, in a child.
+            start: its own; a forked child has none.
             note: records an event: name, severity number, ids, attributes, body.
             complain: takes a cause and a sentence.
             infers: the program does not say itself when it is ready.
@@ -83,6 +86,8 @@ class Monitor:
         self._own: list[Budget] | None = None  # that the program has set, as far as they are watched
         self._take_own()
         self._counts: dict[tuple[str, str], int] = {}
+        self._started = start
+        self._linked = self._was_linked = False  # its duration to its trace; before the last metrics()
         self._heads: dict[str, str] = {}  # of a budget's points
         self._forget()
         self._rates: dict[str, tuple[float, float, float | None]] = {}  # of a budget: moment, value, and its rate
@@ -260,7 +265,7 @@ class Monitor:
 
     def _start(self, budget: Budget) -> float | None:
         """Return how long the start took; of one that lasts, as soon as it is too long, if its end will be known."""
-        start = startup.current
+        start = self._started
         if start is None or start.root.trace is None:
             return None
         begun = start.frame[START]
@@ -294,7 +299,7 @@ class Monitor:
 
     def _judged(self) -> dict[str, Values]:
         """Return the newest values of what is not measured but judged, and of the start."""
-        start, points = startup.current, score(self.evaluator).points
+        start, points = self._started, score(self.evaluator).points
         over = start is not None and start.over and start.root.trace is not None
         watches = [(watch, {"budget": watch.budget.name}) for watch in self.evaluator.watches()]
         return {
@@ -315,6 +320,7 @@ class Monitor:
     def metrics(self, final: bool = False) -> list[str]:
         """Return what is new as OTLP metrics, at the end all that is ours; again() takes that back."""
         time = self.tick.wall_ns(clock.now())
+        self._was_linked = self._linked
         if final:
             self._forget()
         return [*self.tick.metrics(), *self._of_budgets(time), *self._of_the_start(time)]
@@ -322,6 +328,7 @@ class Monitor:
     def again(self) -> None:
         """Take the last metrics() back: they did not reach the disk."""
         self.tick.again()
+        self._linked = self._was_linked
         self._forget()
 
     def everything_again(self) -> None:
@@ -398,18 +405,26 @@ class Monitor:
         return metric_text("otel_perf.alerts", "{alert}", "sum", points)
 
     def _of_the_start(self, time: int) -> list[str]:
-        start = startup.current
+        start = self._started
         if start is None or not start.over or start.held or clock.now() < self._again or start.root.trace is None:
             return []
         self._again = clock.now() + AGAIN
-        when = f'"timeUnixNano":"{time}"'
+        when, link = f'"timeUnixNano":"{time}"', self._link_to(start)
         phases = [
-            f'{{"attributes":[{attributes({"phase": name})}],{when},"asDouble":{double(seconds)}}}'
+            f'{{"attributes":[{attributes({"phase": name})}],{when},"asDouble":{double(seconds)}{link(seconds)}}}'
             for name, seconds in _phases().items()
         ]
         duration = start.end - start.frame[START]
-        whole = _gauge(STARTUP, "s", [f'{{{when},"asDouble":{double(duration)}}}'])
+        whole = _gauge(STARTUP, "s", [f'{{{when},"asDouble":{double(duration)}{link(duration)}}}'])
         return [text for text in (whole, _gauge(PHASE, "s", phases)) if text]
+
+    def _link_to(self, start: startup.Startup) -> Callable[[float], str]:
+        """Return what gives a duration of the start its exemplar: the first of its points leads to its root."""
+        linked, self._linked = self._linked, True
+        if linked or not start.trace.sampled or recorder.state.exemplars == exemplars.OFF:
+            return lambda seconds: ""
+        time = int(start.end * 1e9) + start.trace.offset
+        return lambda seconds: exemplars.field(seconds, time, start.trace.id, start.root.span_id)
 
     def close(self) -> None:
         """End: nothing is judged any more."""

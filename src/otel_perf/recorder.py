@@ -284,6 +284,7 @@ class _State:
 
     __slots__ = (
         "dropped",
+        "exemplars",
         "idle",
         "main_thread",
         "on_parent",
@@ -302,6 +303,7 @@ class _State:
         self.recording = False  # nothing is kept before init() and after shutdown()
         self.main_thread = 0  # its native id
         self.dropped = 0  # records refused since the process began
+        self.exemplars = "trace_based"  # which durations become some, see metrics/exemplars.py
         self.idle = False  # the worker sleeps and wants to be woken by the next record
         self.wake: Callable[[], None] = lambda: None
         self.origin: tuple[Trace, int] | None = None  # of a forked child, the span of its parent that forked it

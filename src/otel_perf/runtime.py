@@ -87,6 +87,7 @@ class Runtime:
         state.recording = True
         state.main_thread = _main_thread()
         state.span_threshold = settings.startup_span_threshold
+        state.exemplars = settings.exemplar_filter
         imports.threshold = settings.import_threshold
         created, how = startup.process_creation()
         start = startup.current = startup.Startup(created, how, phases, own)
@@ -221,9 +222,9 @@ class Runtime:
     def _begin_to_monitor(self) -> None:
         from .monitor import Monitor
 
-        start = startup.current
-        created = self.begun if start is None or self.is_child else start.frame[recorder.START]
-        monitor = Monitor(self.settings, created, self.writer.note, self.complain, self.booted)
+        start = None if self.is_child else startup.current
+        created = self.begun if start is None else start.frame[recorder.START]
+        monitor = Monitor(self.settings, created, start, self.writer.note, self.complain, self.booted)
         monitor.dropped = lambda: recorder.state.dropped + self.writer.refused
         self.writer.monitor = monitor
 
@@ -511,6 +512,8 @@ class Runtime:
 
     def before_fork(self) -> None:
         """Stop the worker: from 3.12 a fork beside a thread is warned of, and a child would inherit its locks."""
+        if recorder.state.recording and self.settings.children:
+            self.writer.choose_run()
         if self.worker and recorder.state.recording:
             self.halt(LOADING_LIMIT if self.loading else 0.25)
             if self.sender is not None:

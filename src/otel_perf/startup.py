@@ -175,7 +175,8 @@ class Startup:
         after.foreign = True
         after.since, after.link = end, (self.trace, self.root.span_id)
         self.frame[SPAN] = after
-        restore(self.frame, self.token)  # calls are faster where the variable is not set
+        if CURRENT.get() is self.frame:  # not inside a call, which still has to put back what it found
+            restore(self.frame, self.token)  # calls are faster where the variable is not set
         self.held = True
         if self.rule not in INFERRED:
             self.release()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from . import clock, imports, recorder, tracing
+from . import clock, imports, recorder, startup, tracing
 from .system import calls
 
 TYPE_CHECKING = False
@@ -65,6 +65,7 @@ class Writer:
         self.memory = 0
         self._since = clock.wall_ns()  # when counting began
         self._nodes: list[Any] = []  # what the last statistics are of
+        self._exemplars: Any = None  # of functions
         self._self_due = 0.0
         self._lost = (0, 0)  # records that were dropped and that were removed, as far as that is written
         self._pending: list[list[Any]] = []  # batches of records, a line each
@@ -92,6 +93,8 @@ class Writer:
                 self._failed(error)
             self.refused += len(batch) - written
             del self._pending[0]
+            if written == len(batch) and recorder.nodes and self.settings.exemplar_filter != "always_off":
+                self._note_exemplars(batch)
         if self._events:
             self._write_events()
 
@@ -107,7 +110,20 @@ class Writer:
                 self.complain(
                     "limit", f"the run folder's limit of {folder.limit} bytes is reached; records are dropped"
                 )
+        self._tidy(folder)
         return written
+
+    def _note_exemplars(self, records: list[Any]) -> None:
+        """Look which of the calls that have become spans are the slowest, for the next statistics."""
+        try:
+            if self._exemplars is None:
+                from .metrics.exemplars import OfFunctions
+
+                self._exemplars = OfFunctions()
+            ended = None if startup.current is None else startup.current.frame[recorder.SPAN]
+            self._exemplars.note(records, None if ended is None else ended.since)
+        except Exception as error:  # noqa: BLE001
+            self._failed(error)
 
     def with_cost(self, record: Any) -> Any:
         """Return *record*, the start's root with what we have cost so far."""
@@ -214,15 +230,17 @@ class Writer:
     def _function_metrics(self, changed: list[Any], final: bool) -> list[str]:
         """Return what changed in statistics and instruments; a program that has none does without their rooms."""
         found: list[str] = []
+        exemplars, until = self._exemplars, float("inf") if final else clock.now()  # the last ones leave none waiting
         nodes = [item for node in list(recorder.nodes) for item in node[recorder.N_TOTAL : recorder.N_PATH]]
-        if nodes and (nodes != self._nodes or final):  # no call is counted that changes none of these
+        waits = exemplars is not None and exemplars.wait(until)
+        if nodes and (nodes != self._nodes or final or waits):  # no call is counted that changes none of these
             from .metrics import functions
 
             self._nodes = nodes
-            found = functions.function_metrics(self._since, clock.wall_ns(), changed)
+            found = functions.function_metrics(self._since, clock.wall_ns(), changed, exemplars, until)
         measured = getattr(sys.modules.get(f"{__package__}.metrics.instruments"), "instrument_metrics", None)
         if measured is not None:  # else the program has none, or is about to load the room
-            found += measured(self._since, clock.wall_ns(), changed)
+            found += measured(self._since, clock.wall_ns(), changed, until)
         return found
 
     def _write_metrics(self, found: list[str], final: bool) -> bool:
@@ -238,7 +256,7 @@ class Writer:
             found += self._own_metrics(*lost, start, time)
         folder = self.open()  # which describes the resource too
         lines = otlp_json.metric_lines(self._resource, self._scope(), found)
-        written = all(folder.write("metrics.jsonl", line, line.count(b'"timeUnixNano"')) for line in lines)
+        written = all(folder.write("metrics.jsonl", line, otlp_json.count_points(line)) for line in lines)
         self._tidy(folder)
         return written
 
@@ -276,6 +294,16 @@ class Writer:
             if len(calls.listdir(run)) == 1:  # once a run, by its first process
                 self._retire()
         return self.folder
+
+    def choose_run(self) -> None:
+        """Make the run's folder now, before a fork: what this process forks belongs to the same run."""
+        if not self.run:
+            from .export import folder
+
+            try:
+                self.run = folder.create_run(self.base)
+            except OSError as error:
+                self._failed(error)
 
     def _tidy(self, folder: Any) -> None:
         """Keep all runs within their limit, once a file of ours has begun a new part."""

@@ -311,3 +311,26 @@ def test_each_process_is_linked_to_the_one_that_started_it(run_python, spans_of,
     assert {"first": [ids["serve"]], "second": [], "after": [start], "startup": [start]} == {
         name: links[name] for name in ("first", "second", "after", "startup")
     }
+
+
+def test_a_child_that_is_forked_at_once_is_in_its_parents_run_and_has_no_start(run_python, metrics_of, tmp_path):
+    program = """
+    import os, time
+    import otel_perf as perf
+    perf.init()
+    perf.ready()
+    pid = os.fork()
+    with perf.profile("work", span_threshold=0):
+        time.sleep(2.2)
+    if pid:
+        os.waitpid(pid, 0)
+    """
+
+    result = run_python(program)
+
+    assert (0, "") == (result.returncode, result.stderr)
+    processes = [path for path in (tmp_path / ".otel-perf").glob("*/*") if path.is_dir()]
+    assert 2 == len(processes)
+    assert 1 == len({path.parent for path in processes})
+    told = {one["process"] for one in metrics_of(tmp_path) if one["metric"].startswith("otel_perf.startup.")}
+    assert 1 == len(told)

@@ -368,6 +368,15 @@ def flat_point(point: Any, kind: str, metric: Any, scoped: Any, group: Any) -> d
     numbers: dict[str, Any] = {"startTimeUnixNano": point.start_time_unix_nano, "timeUnixNano": point.time_unix_nano}
     if point.flags:
         numbers["flags"] = point.flags
+    if point.exemplars:  # as they stand in a line
+        numbers["exemplars"] = [
+            {
+                "timeUnixNano": str(one.time_unix_nano),
+                "asDouble": one.as_double,
+                **({"traceId": one.trace_id.hex(), "spanId": one.span_id.hex()} if one.trace_id else {}),
+            }
+            for one in point.exemplars
+        ]
     if kind in ("gauge", "sum"):
         numbers["value"] = getattr(point, point.WhichOneof("value") or "as_int")
     else:

@@ -713,3 +713,28 @@ def test_statistics_on_disk_agree_with_each_other_and_with_the_program(record: A
     for name, unit in (("profile.time", "s"), ("profile.self_time", "s"), ("profile.calls", "{call}")):
         metric = found.points[name, "parent"]
         assert ("sum", unit, 2, True) == (metric["type"], metric["unit"], metric["temporality"], metric["monotonic"])
+
+
+def test_ready_inside_a_profiled_call_ends_the_start_and_not_the_call(run_python, spans_of, metrics_of, tmp_path):
+    program = """
+    import time
+    import otel_perf as perf
+    perf.init()
+
+    @perf.profile
+    def main():
+        time.sleep(0.03)
+        perf.ready()
+        time.sleep(0.03)
+
+    main()
+    """
+
+    result = run_python(program)
+
+    assert 0 == result.returncode, result.stderr
+    parts = {span["parent_id"] is None: span for span in spans_of(tmp_path) if span["name"] == "main"}
+    counts = [one["point"]["count"] for one in metrics_of(tmp_path) if one["metric"] == "otel_perf.function.duration"]
+    assert parts[False]["attributes"]["otel_perf.open"]  # its part in the start, and the rest, which links to that
+    assert [parts[False]["span_id"]] == [link["span_id"] for link in parts[True]["links"]]
+    assert [1] == counts

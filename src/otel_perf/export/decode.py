@@ -29,7 +29,7 @@ from .parts import open_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Any, BinaryIO
 
     Attributes = dict[str, Any]
@@ -111,8 +111,31 @@ class Span:
         return f"Span({self.name!r}, {self.span_id}, {(self.end - self.start) / 1e9:.6f} s)"
 
 
+class Exemplar:
+    """One measurement of those that a point counts.
+
+    Attributes:
+        time: nanoseconds since 1970.
+        trace_id: of the span that it was made in, and
+        span_id: too; both are empty where there was none.
+        attributes: of the measurement, that the point has not.
+    """
+
+    __slots__ = ("attributes", "span_id", "time", "trace_id", "value")
+
+    def __init__(self, value: float | int, time: int, trace_id: str, span_id: str, attributes: Attributes) -> None:
+        self.value = value
+        self.time = time
+        self.trace_id = trace_id
+        self.span_id = span_id
+        self.attributes = attributes
+
+    def __repr__(self) -> str:
+        return f"Exemplar({self.value!r}, {self.trace_id})"
+
+
 class Point:
-    """One data point of a gauge, a sum or an exponential histogram.
+    """One data point of a gauge, a sum or a histogram.
 
     Attributes:
         metric: the instrument's name.
@@ -122,11 +145,12 @@ class Point:
             buckets. Bucket *i* has values above ``base ** (offset + i)`` up to ``base ** (offset + i + 1)``;
             base is ``2 ** 2 ** -scale``.
         temporality: 1 delta, 2 cumulative, 0 for a gauge.
+        exemplars: none of most points.
     """
 
     __slots__ = (
-        "attributes", "buckets", "count", "max", "metric", "min", "monotonic", "offset", "resource", "scale",
-        "scope", "start", "sum", "temporality", "time", "type", "unit", "value", "zero_count",
+        "attributes", "buckets", "count", "exemplars", "max", "metric", "min", "monotonic", "offset", "resource",
+        "scale", "scope", "start", "sum", "temporality", "time", "type", "unit", "value", "zero_count",
     )  # fmt: skip
 
     metric: str
@@ -150,6 +174,7 @@ class Point:
         self.zero_count = 0
         self.offset = 0
         self.buckets: list[int] = []
+        self.exemplars: Sequence[Exemplar] = ()
 
     def __repr__(self) -> str:
         return f"Point({self.metric!r}, {self.attributes!r}, {self.count if self.value is None else self.value})"
@@ -366,11 +391,27 @@ def _points(metric: dict[str, Any], skipped: Skipped) -> Iterator[Point]:
             point.start = json_number(raw, "startTimeUnixNano", UINT64, skipped)
             point.time = json_number(raw, "timeUnixNano", UINT64, skipped)
             point.attributes = attributes(raw.get("attributes"), skipped)
-            whole = _fill_histogram(point, raw) if kind == "exponentialHistogram" else _fill_value(point, raw)
+            if "exemplars" in raw:
+                point.exemplars = list(exemplars_of(raw, skipped))
+            whole = _fill_value(point, raw) if kind in ("gauge", "sum") else _fill_histogram(point, raw)
             if whole:
                 yield point
             else:
                 skipped.record(f"{kind} point without valid numbers")
+
+
+def exemplars_of(raw: dict[str, Any], skipped: Skipped) -> Iterator[Exemplar]:
+    """Yield the exemplars of one data point."""
+    for one in json_objects(raw, "exemplars", skipped):
+        value = integer(one["asInt"], INT64) if "asInt" in one else double(one.get("asDouble"))
+        if value is None:
+            skipped.value("exemplar without a valid number")
+            continue
+        trace_id, span_id = hex_id(one.get("traceId"), 32), hex_id(one.get("spanId"), 16)
+        if not trace_id or not span_id:
+            trace_id = span_id = ""
+        time = json_number(one, "timeUnixNano", UINT64, skipped)
+        yield Exemplar(value, time, trace_id, span_id, attributes(one.get("filteredAttributes"), skipped))
 
 
 def _fill_value(point: Point, raw: dict[str, Any]) -> bool:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from otel_perf.recorder import Node, Path
 
+    from .exemplars import OfFunctions
+
 MAX_METRIC = MAX_LINE // 2  # characters of points in one metric
 _OVERFLOW = {"otel.metric.overflow": True}
 
@@ -50,16 +52,26 @@ class Series:
         self.histogram = [a + b for a, b in zip(self.histogram, histogram, strict=True)]
 
 
-def function_metrics(start: int, time: int, seen: list[tuple[Path, int]] | None = None) -> list[str]:
+def function_metrics(
+    start: int,
+    time: int,
+    seen: list[tuple[Any, Any]] | None = None,
+    exemplars: OfFunctions | None = None,
+    until: float = float("inf"),
+) -> list[str]:
     """Return the OTLP metrics of all functions and call paths that were called since the last time.
 
     Args:
         start: nanoseconds since 1970 when counting began.
         time: nanoseconds since 1970 now.
-        seen: takes each call path with its calls, for the caller to note once this is on disk; noted at once without.
+        seen: takes call paths and exemplars with what is to be their ``seen`` once this is on disk; noted at once
+            without.
+        exemplars: of the functions; one that waits is written, whether its function was called again or not,
+        until: if it is due until then, monotonic seconds.
     """
     series: dict[tuple[str, str], Series] = {}
     rows: dict[str, list[Any]] = {}  # by attributes: changed, calls, time, self time; a function defined again adds up
+    noted: list[tuple[Any, Any]] = []
     shallow = {node[N_PATH].site for node in nodes if not node[N_PATH].overflow}
     for node in list(nodes):
         path: Path = node[N_PATH]
@@ -67,10 +79,7 @@ def function_metrics(start: int, time: int, seen: list[tuple[Path, int]] | None 
         if not calls:
             continue
         changed = calls != path.seen
-        if seen is None:
-            path.seen = calls
-        else:
-            seen.append((path, calls))
+        noted.append((path, calls))
         deep = path.overflow == "deep" and path.site in shallow  # part of the recursion that went too deep for the tree
         one = series.setdefault((path.site.series, path.site.kind), Series())
         one.add(path, calls, total, histogram, not deep and not _inside_itself(path))
@@ -80,9 +89,16 @@ def function_metrics(start: int, time: int, seen: list[tuple[Path, int]] | None 
         row[1] += calls
         row[2] += 0.0 if deep else total
         row[3] += _self_time(node, total)
-    points = [_histogram_point(name, kind, one, start, time) for (name, kind), one in series.items() if one.changed]
-    if not points:
-        return []
+    points = []
+    for (name, kind), one in series.items():
+        exemplar = exemplars.take(name, kind, until, noted) if exemplars is not None else ""
+        if one.changed or exemplar:
+            points.append(_histogram_point(name, kind, one, start, time, exemplar))
+    if seen is None:
+        for item, value in noted:
+            item.seen = value
+    else:
+        seen += noted
     durations = _metrics("otel_perf.function.duration", "s", "exponentialHistogram", points, monotonic=False)
     return [*durations, *_path_metrics(rows, f'"startTimeUnixNano":"{start}","timeUnixNano":"{time}"')]
 
@@ -141,7 +157,7 @@ def _path_text(path: Path) -> str:
     return ";".join([name.replace(";", ":") for name in reversed(names)])
 
 
-def _histogram_point(name: str, kind: str, one: Series, start: int, time: int) -> str:
+def _histogram_point(name: str, kind: str, one: Series, start: int, time: int, exemplar: str) -> str:
     zeros = one.histogram[0]
     used = [index for index in range(1, BUCKETS) if one.histogram[index]]
     buckets = ""
@@ -155,12 +171,14 @@ def _histogram_point(name: str, kind: str, one: Series, start: int, time: int) -
     return (
         f'{{"attributes":[{attributes(fields)}],"startTimeUnixNano":"{start}","timeUnixNano":"{time}"'
         f',"count":"{one.calls}","sum":{double(one.total)},"min":{double(one.shortest)},"max":{double(one.longest)}'
-        f',"scale":0,"zeroCount":"{zeros}"{buckets}}}'
+        f',"scale":0,"zeroCount":"{zeros}"{buckets}{exemplar}}}'
     )
 
 
 def _metrics(name: str, unit: str, kind: str, points: list[str], monotonic: bool = True) -> list[str]:
-    """Return *points* as one metric, or as more of the same name where one would not fit into a line."""
+    """Return *points* as one metric, or as more of the same name where one would not fit into a line; none of none."""
+    if not points:
+        return []
     found: list[str] = []
     first = length = 0
     for index, point in enumerate(points):

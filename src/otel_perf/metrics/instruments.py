@@ -1,6 +1,7 @@
 """``counter``, ``gauge`` and ``timer``: what the application measures itself, as OTLP metrics.
 
-Imports only: os, sys, clock, config, recorder, export. No OpenTelemetry, no I/O and no lock on the path of a call.
+Imports only: os, sys, clock, recorder, export, exemplars. No OpenTelemetry, no I/O and no lock on the path of a call,
+but for the few durations that may become an exemplar.
 Reading order: Series, Instrument.find(), Counter.add(); counter() and its neighbours; instrument_metrics() at the end.
 
 Counts are exact without a lock: the interpreter switches threads, and runs signal handlers and finalisers, at calls and
@@ -13,10 +14,12 @@ import os
 import sys
 from sys import _getframe
 
-from otel_perf import config, recorder
+from otel_perf import recorder
 from otel_perf.clock import now, wall_ns
 from otel_perf.export.otlp_json import MAX_LINE, attributes, double, quote
 from otel_perf.recorder import BUCKETS, FOREVER, LOWEST, bucket_of, bucket_start
+
+from .exemplars import Slowest, offer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +40,7 @@ HUGE = 1e300  # from here on a number is no measurement: sums of such would be i
 
 CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR = 0x20, 0x80, 0x200  # as in inspect, which costs 10 ms
 OVERFLOW = attributes({"otel.metric.overflow": True})
-DISABLED = config.otel_boolean(os.environ.get("OTEL_SDK_DISABLED", ""))
+DISABLED = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"  # init() says what is wrong with another
 _TEXT = {str}
 _CACHED = {str, bool, int, float}  # types of values that series are found by without being described
 _INT64 = 2**63
@@ -74,9 +77,10 @@ class Distribution(Series):
         low: the shortest, in seconds.
         high: the longest.
         window: bounds and number of the bucket of the last, since the next one is often in it.
+        slowest: what may become an exemplar.
     """
 
-    __slots__ = ("high", "histogram", "low", "window")
+    __slots__ = ("high", "histogram", "low", "slowest", "window")
 
     def __init__(self, text: str) -> None:
         super().__init__(text, 0.0)
@@ -84,6 +88,7 @@ class Distribution(Series):
         self.low = FOREVER
         self.high = 0.0
         self.window = 0.0, 0.0, 0
+        self.slowest = Slowest()
 
 
 class Instrument:
@@ -214,8 +219,15 @@ class Instrument:
             raise ValueError(f"{self}{self.dot}: takes 0 or more, got {plain!r}{mend}")
         return plain
 
-    def point(self, series: Any, changed: list[tuple[Any, Any]], when: str) -> str:
-        """Return the point of *series* if it has changed, noted in *changed*; an empty text if not."""
+    def point(self, series: Any, changed: list[tuple[Any, Any]], when: str, until: float) -> str:
+        """Return the point of *series* if it has changed, noted in *changed*; an empty text if not.
+
+        Args:
+            series: one of this instrument's.
+            changed: as for instrument_metrics(), as is
+            until: too.
+            when: its times, as they are written.
+        """
         return _point(series, changed, when)
 
     def __str__(self) -> str:
@@ -336,12 +348,15 @@ class Durations(Instrument):
             series.low = seconds
         if seconds > series.high:
             series.high = seconds
+        if seconds > series.slowest.bar:
+            offer(series.slowest, seconds)
 
-    def point(self, series: Any, changed: list[tuple[Any, Any]], when: str) -> str:
-        """Return the point of *series*, as Instrument.point() does."""
+    def point(self, series: Any, changed: list[tuple[Any, Any]], when: str, until: float) -> str:
+        """Return the point of *series*, as Instrument.point() does; also if only its exemplar is new."""
+        exemplar = series.slowest.take(until, changed)
         counts, total, low, high = series.histogram[:], series.value, series.low, series.high
         calls = sum(counts)
-        if not calls or calls == series.seen:
+        if not calls or (calls == series.seen and not exemplar):
             return ""
         changed.append((series, calls))
         used = [index for index in range(1, BUCKETS) if counts[index]]
@@ -351,7 +366,7 @@ class Durations(Instrument):
             buckets = f',"positive":{{"offset":{used[0] + LOWEST},"bucketCounts":[{inner}]}}'
         return (
             f'{{"attributes":[{series.text}],{when},"count":"{calls}","sum":{double(total)}'
-            f',"min":{double(low)},"max":{double(high)},"scale":0,"zeroCount":"{counts[0]}"{buckets}}}'
+            f',"min":{double(low)},"max":{double(high)},"scale":0,"zeroCount":"{counts[0]}"{buckets}{exemplar}}}'
         )
 
 
@@ -585,7 +600,9 @@ def _describe(items: tuple[tuple[Any, Any], ...]) -> str:
 # --- for the worker --------------------------------------------------------------------------------------------------
 
 
-def instrument_metrics(start: int, time: int, changed: list[tuple[Any, Any]] | None = None) -> list[str]:
+def instrument_metrics(
+    start: int, time: int, changed: list[tuple[Any, Any]] | None = None, until: float = FOREVER
+) -> list[str]:
     """Return the OTLP metrics of all series that have changed since the last time, cumulative.
 
     Args:
@@ -593,6 +610,7 @@ def instrument_metrics(start: int, time: int, changed: list[tuple[Any, Any]] | N
             begin after *time* because the clock was set back.
         time: nanoseconds since 1970 now.
         changed: takes objects with what is to be their ``seen`` once this is on disk; noted at once without.
+        until: exemplars that are due until then are written, monotonic seconds.
     """
     noted: list[tuple[Any, Any]] = []
     metrics: list[str] = []
@@ -601,7 +619,7 @@ def instrument_metrics(start: int, time: int, changed: list[tuple[Any, Any]] | N
         is_sum = not isinstance(instrument, Gauge)  # a gauge's value counts from nowhere
         when = f'"timeUnixNano":"{time}"'
         points = [
-            instrument.point(series, noted, _when(series.start, start, time) if is_sum else when)
+            instrument.point(series, noted, _when(series.start, start, time) if is_sum else when, until)
             for series in list(instrument.series.values())
         ]
         metrics += _parts(instrument.name, instrument.unit or "", instrument.description, instrument, points)

@@ -2,7 +2,7 @@
 
 Loaded only by the thread that sends. What cannot be read is skipped and counted; nothing here raises for what a line
 holds. Not carried over, because the exporters have no place for it: the sampled bit of a span's flags, a link's flags,
-a histogram's zero threshold; nor are exemplars.
+a histogram's zero threshold; before 1.28 nor have they for exemplars.
 
 Reading order: Converter.line(), then a signal's function.
 """
@@ -30,7 +30,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags, TraceState
 from opentelemetry.trace.status import Status, StatusCode
 
-from otel_perf.export.decode import parse_line
+from otel_perf.export.decode import exemplars_of, parse_line
 from otel_perf.export.json_values import (
     INT32,
     INT64,
@@ -49,6 +49,11 @@ from otel_perf.export.json_values import (
 
 from .pace import EVERY
 from .starts import SELF_NS, SELF_TIME, nanoseconds, own_spans
+
+try:
+    from opentelemetry.sdk.metrics import Exemplar
+except ImportError:  # before 1.28
+    Exemplar = None  # type: ignore[assignment, misc]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -329,11 +334,20 @@ def _add(counted: Skipped, more: Skipped) -> None:
 
 
 def _common(raw: dict[str, Any], skipped: Skipped) -> dict[str, Any]:
-    return {
+    found = {
         "attributes": attributes(raw.get("attributes"), skipped),
         "start_time_unix_nano": json_number(raw, "startTimeUnixNano", UINT64, skipped),
         "time_unix_nano": json_number(raw, "timeUnixNano", UINT64, skipped),
     }
+    if "exemplars" in raw and Exemplar is not None:
+        found["exemplars"] = [_exemplar(one) for one in exemplars_of(raw, skipped)]
+    return found
+
+
+def _exemplar(found: Any) -> Exemplar:
+    span = int(found.span_id, 16) if found.span_id else None
+    trace = int(found.trace_id, 16) if found.trace_id else None
+    return Exemplar(found.attributes, found.value, found.time, span, trace)
 
 
 def _number(raw: dict[str, Any], skipped: Skipped) -> NumberDataPoint | None:

@@ -1,7 +1,7 @@
 """How far each file of a process's folder was sent: ``sent.json``, and who sends it: ``sent.lock``.
 
-Imports only: os, json, folder, parts. A position is a line's offset and the number of its records that are delivered;
-it is kept beside the files and replaced by rename, so that a crash repeats at most the request that was under way.
+Imports only: os, json, folder, parts, otlp_json. A position is a line's offset and the number of its records that are
+delivered; it is kept beside the files and replaced by rename, so that a crash repeats at most the request under way.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import os
 
 from otel_perf.export.decode import CHUNK, MAX_LINE
 from otel_perf.export.folder import replace
+from otel_perf.export.otlp_json import count_points
 from otel_perf.export.parts import open_at, parts_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from otel_perf.export.parts import Part
@@ -25,10 +27,10 @@ FORMAT = 1  # {"version": 1, "files": {"traces.jsonl": {"offset": bytes, "record
 TAIL = 2 * 2**20  # bytes: the last words of a process are in its last lines
 _LAST_WORDS = {"logs.jsonl": b'"eventName":"otel_perf.process.ended"', "traces.jsonl": b'"key":"otel_perf.end",'}
 
-_OF_EACH = {  # what a line has once for each record
-    "traces": b'"startTimeUnixNano":',
-    "metrics": b'"timeUnixNano":',
-    "logs": b'"timeUnixNano":',
+_OF_EACH: dict[str, Callable[[bytes], int]] = {  # what counts the records of a line
+    "traces": lambda line: line.count(b'"startTimeUnixNano":'),
+    "metrics": count_points,
+    "logs": lambda line: line.count(b'"timeUnixNano":'),
 }
 
 _FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -145,11 +147,11 @@ def unsent_records(path: str) -> int:
     if not is_marked(path):
         return 0
     folder, number = Folder(path), 0
-    for signal, word in _OF_EACH.items():
+    for signal, count in _OF_EACH.items():
         position = folder.positions[signal]
         at = position.offset
         while (found := read_lines(folder.file(signal), at, at + CHUNK, over=True))[0]:
-            number += sum(line.count(word) for line, _ in found[0])
+            number += sum(count(line) for line, _ in found[0])
             at = found[1]
         number -= position.records
     return max(0, number)

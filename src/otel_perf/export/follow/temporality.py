@@ -1,7 +1,7 @@
 """Cumulative points → deltas, as the receiver prefers: what came since the point that was sent before.
 
 Imports only: json_values. Works on the objects of OTLP/JSON, in place, so that every form in which they are sent has
-the same. UpDown sums and gauges stay as they are.
+the same. UpDown sums and gauges stay as they are, and so does an exemplar: it is in one point only.
 
 Source: OpenTelemetry specification, OTLP metrics exporter, "Temporality preference"; metrics data model, "Exponential
 Histogram".
@@ -60,7 +60,7 @@ class Deltas:
         time = point.get("timeUnixNano", "0")
         if before is not None and more is not None:  # else it is the first one, or the counter began anew
             point["startTimeUnixNano"] = before[0]
-        if not _WRITE[kind](point, numbers if more is None else more):
+        if not _WRITE[kind](point, numbers if more is None else more) and not point.get("exemplars"):
             return False
         self._before[key] = time, numbers
         return True

@@ -1,7 +1,7 @@
 """Objects of OTLP/JSON's MetricsData → encoded metrics, which the official exporters send as they send encoded spans.
 
-The SDK's points have no place for "no recorded value", nor for exemplars and a histogram's zero threshold; and to make
-its objects and have them encoded costs twice as much. What is encoded is what is in the object.
+The SDK's points have no place for "no recorded value", nor for a histogram's zero threshold; and to make its objects
+and have them encoded costs twice as much. What is encoded is what is in the object.
 
 Reading order: PointEncoder.records(), then request(). The numbers of the fields are those of
 opentelemetry/proto/metrics/v1; for tags see wire.py.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from struct import Struct, pack
 
+from otel_perf.export.decode import exemplars_of
 from otel_perf.export.json_values import (
     INT32,
     INT64,
@@ -25,12 +26,14 @@ from otel_perf.export.json_values import (
 )
 from otel_perf.export.varint import varint
 
-from .wire import Encoder, field, id_of
+from .wire import Encoder, field, pair_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
+
+    from otel_perf.export.decode import Exemplar
 
     Raw = dict[str, Any]
     Metric = tuple[bytes, bytes, bytes, bytes]  # its resource, scope and description; what its points have in common
@@ -126,18 +129,8 @@ class PointEncoder(Encoder):
     def _end(self, parts: list[bytes], raw: Raw, flags: bytes, exemplars: bytes) -> bytes:
         parts.append(self._count(raw, "flags", flags))
         if "exemplars" in raw:
-            parts += (field(exemplars, self._exemplar(one)) for one in json_objects(raw, "exemplars", self.skipped))
+            parts += (field(exemplars, exemplar(one)) for one in exemplars_of(raw, self.skipped))
         return b"".join(parts)
-
-    def _exemplar(self, raw: Raw) -> bytes:
-        time = json_number(raw, "timeUnixNano", UINT64, self.skipped)
-        content = _fixed(0x11, time) + self._attributes(raw.get("filteredAttributes"), b"\x3a")
-        if "asInt" in raw:
-            content += _int(0x31, integer(raw["asInt"], INT64) or 0)
-        else:
-            content += _float(0x19, double(raw.get("asDouble")) or 0.0)
-        trace, span = id_of(raw.get("traceId"), 16), id_of(raw.get("spanId"), 8)
-        return content + field(b"\x22", span) + field(b"\x2a", trace) if trace and span else content
 
 
 class NoNumberError(ValueError):
@@ -193,6 +186,16 @@ def buckets(raw: Any) -> bytes:
     offset = valid(integer(raw.get("offset", 0), INT32))
     counts = b"".join([varint(count) for count in numbers(raw, "bucketCounts", UINT64)])
     return (b"\x08" + varint(zigzag(offset)) if offset else b"") + (field(b"\x12", counts) if counts else b"")
+
+
+def exemplar(found: Exemplar) -> bytes:
+    """Return an Exemplar."""
+    content = _fixed(0x11, found.time)
+    content += b"".join([b"\x3a" + pair_of(key, value) for key, value in found.attributes.items()])
+    content += _int(0x31, found.value) if type(found.value) is int else _float(0x19, found.value)
+    if found.trace_id:
+        content += field(b"\x22", bytes.fromhex(found.span_id)) + field(b"\x2a", bytes.fromhex(found.trace_id))
+    return content
 
 
 def zigzag(number: int) -> int:

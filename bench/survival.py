@@ -74,7 +74,7 @@ def rows(quick: bool) -> list[Row]:
 def _kept(code: str) -> int:
     with tempfile.TemporaryDirectory() as name:
         measure.run([sys.executable, "-c", code], Path(name), measure.environment(PYTHONPATH=measure.source()))
-        return sum(_count(file) for file in Path(name).glob(".otel-perf/*/*/traces.jsonl"))
+        return sum(_count(file) for file in Path(name).glob(".otel-perf/*/*/traces*.jsonl"))
 
 
 def _peer_kept(code: str) -> int:
@@ -92,7 +92,7 @@ def _bursts(bursts: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         median, fastest, peak = measure.ask(MILLION.format(bursts=bursts, burst=BURST), folder)
-        kept = sum(_count(file) for file in folder.glob(".otel-perf/*/*/traces.jsonl"))
+        kept = sum(_count(file) for file in folder.glob(".otel-perf/*/*/traces*.jsonl"))
         size = writer.size_of(folder) / max(1, kept)
     scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
     total = bursts * BURST

@@ -112,4 +112,4 @@ def _encode(spans: list[Any]) -> float:
 
 def size_of(folder: Path) -> int:
     """Return the bytes of all trace files below *folder*."""
-    return sum(os.stat(file).st_size for file in folder.glob(".otel-perf/*/*/traces.jsonl"))
+    return sum(os.stat(file).st_size for file in folder.glob(".otel-perf/*/*/traces*.jsonl"))

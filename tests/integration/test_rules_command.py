@@ -72,6 +72,23 @@ def test_budgets_and_service_are_those_of_the_configuration_file(rules, tmp_path
     assert "service_name=" not in (tmp_path / "deploy/prometheus" / FILES[0]).read_text(encoding="utf-8")
 
 
+def test_services_that_are_named_must_be_there_and_check_takes_the_same_names(rules, tmp_path):
+    (tmp_path / "otel-perf.toml").write_text('service = "other"\n', encoding="utf-8")
+    named = ("--service", "shop", "--service", 'sh"op', "--service", "shop")
+
+    rules(*named)
+    text = (tmp_path / "deploy/prometheus" / FILES[1]).read_text(encoding="utf-8")
+
+    assert 2 == text.count("absent_over_time(")
+    assert 'absent_over_time(otel_perf:process_seen{service_name="shop"}[1h])' in text
+    assert "other" not in text
+    assert 0 == rules("--check", *named).returncode
+    for others in ((), ("--service", "shop")):
+        checked = rules("--check", *others)
+        assert 1 == checked.returncode
+        assert "run `otel-perf rules` with the same options" in checked.stderr
+
+
 def test_a_metric_that_prometheus_does_not_answer_is_named(rules, tmp_path):
     (tmp_path / "otel-perf.toml").write_text('[budgets.orders]\nmetric = "shop.orders"\nmax = 10\n', encoding="utf-8")
 

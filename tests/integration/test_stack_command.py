@@ -28,6 +28,9 @@ import json, os, sys
 words = sys.argv[1:]
 with open({calls!r}, "a") as file:
     file.write(json.dumps(words) + "\\n")
+with open({calls!r} + "-variables", "a") as file:
+    ports = {{key: value for key, value in os.environ.items() if key.startswith("OTEL_PERF_STACK_")}}
+    file.write(json.dumps([words[3:4], ports]) + "\\n")
 answers = {answers!r}
 for key, (code, out, errors) in answers.items():
     if key in " ".join(words):
@@ -287,15 +290,115 @@ def test_down_without_a_stack_says_how_to_make_one(stack, docker, tmp_path):
     assert "`otel-perf stack up` makes one" in result.stderr
 
 
+# --- the ports that it was brought up with ----------------------------------------------------------------------------
+
+
+def places(result: subprocess.CompletedProcess[str]) -> list[str]:
+    """Return the ports that `status` has asked."""
+    return [line.split()[1].removeprefix("http://127.0.0.1:") for line in result.stdout.splitlines()]
+
+
+def asked(ports: dict[str, str]) -> list[str]:
+    """Return those of *ports* that `status` asks: where OTLP goes in is no service of its own."""
+    return [port for name, port in ports.items() if "OTLP" not in name]
+
+
+def given(tmp_path: Path, action: str) -> dict[str, str]:
+    """Return the variables that `docker compose` was last given for *action*."""
+    lines = (tmp_path / "calls-variables").read_text(encoding="utf-8").splitlines()
+    return [variables for words, variables in map(json.loads, lines) if words == [action]][-1]
+
+
+@pytest.fixture
+def another_shell(stack) -> dict[str, None]:
+    """Return what takes the variables away."""
+    return dict.fromkeys(stack.ports)
+
+
 @unix
-def test_status_asks_where_the_last_up_was_told_to_listen(stack, docker, tmp_path):
+@pytest.mark.parametrize("action", ["up", "down", "logs"])
+@pytest.mark.parametrize("empty", [None, ""])
+def test_later_commands_have_the_ports_of_the_last_up(stack, docker, tmp_path, action, empty):
     docker()
     stack("up", "--wait", "0", **on_path(tmp_path))
 
-    result = stack("status", **dict.fromkeys(stack.ports))  # another shell, without the variables
+    result = stack(action, *(["--wait", "0"] if action == "up" else []), **dict.fromkeys(stack.ports, empty), **on_path(tmp_path))  # fmt: skip
 
-    urls = [line.split()[1] for line in result.stdout.splitlines()]
-    assert [f"http://127.0.0.1:{port}" for name, port in stack.ports.items() if "OTLP" not in name] == urls
+    assert stack.ports == given(tmp_path, action)
+    told = [line for line in result.stderr.splitlines() if "on the ports of the last `up`" in line]
+    assert (1 if action == "up" else 0) == len(told)
+    assert all(f"{name}={port}" in line for line in told for name, port in stack.ports.items())
+
+
+@unix
+def test_status_asks_where_the_last_up_was_told_to_listen(stack, docker, tmp_path, another_shell):
+    docker()
+    stack("up", "--wait", "0", **on_path(tmp_path))
+
+    assert asked(stack.ports) == places(stack("status", **another_shell))
+    assert ["1", *asked(stack.ports)[1:]] == places(
+        stack("status", **{**another_shell, "OTEL_PERF_STACK_HEALTH_PORT": "1"})
+    )
+
+
+@unix
+def test_variable_that_is_given_again_wins_and_is_kept(stack, docker, tmp_path, another_shell):
+    docker()
+    folder = tmp_path / "there"
+    stack("up", "--wait", "0", "--folder", str(folder), **on_path(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        other = str(one.getsockname()[1])
+    moved = {**another_shell, "OTEL_PERF_STACK_GRAFANA_PORT": other}
+
+    stack("up", "--wait", "0", "--folder", str(folder), **moved, **on_path(tmp_path))
+
+    expected = {**stack.ports, "OTEL_PERF_STACK_GRAFANA_PORT": other}
+    assert expected == given(tmp_path, "up")
+    assert asked(expected) == places(stack("status", "--folder", str(folder), **another_shell))
+    lines = (folder / ".env").read_text(encoding="utf-8").splitlines()
+    assert [f"{name}={port}" for name, port in expected.items()] == [line for line in lines if line[0] != "#"]
+
+
+@unix
+def test_up_that_is_refused_changes_no_port_that_is_kept(stack, docker, tmp_path, another_shell):
+    docker()
+    stack("up", "--wait", "0", **on_path(tmp_path))
+
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        moved = {"OTEL_PERF_STACK_GRAFANA_PORT": str(one.getsockname()[1])}
+        result = stack("up", **{**another_shell, **moved}, **on_path(tmp_path))
+
+    assert "free it, or move ours: OTEL_PERF_STACK_GRAFANA_PORT=" in result.stderr
+    assert asked(stack.ports) == places(stack("status", **another_shell))
+
+
+@unix
+def test_taken_port_to_which_a_running_service_is_to_move_is_named(stack, docker, tmp_path):
+    """The service has its own port, not that one."""
+    docker(ps=(0, "grafana\n", ""))
+    stack("up", "--wait", "0", **on_path(tmp_path))
+
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        port = str(one.getsockname()[1])
+        result = stack("up", OTEL_PERF_STACK_GRAFANA_PORT=port, **on_path(tmp_path))
+
+    assert 1 == result.returncode
+    assert f"port {port} of 127.0.0.1, for grafana, is taken" in result.stderr
+
+
+@unix
+def test_kept_port_that_is_none_is_a_usage_error_until_the_variable_is_set(stack, docker, tmp_path, another_shell):
+    docker()
+    folder = tmp_path / "there"
+    stack("up", "--wait", "0", "--folder", str(folder), **on_path(tmp_path))
+    (folder / ".env").write_text("OTEL_PERF_STACK_LOKI_PORT=many\nOTHER=1\n", encoding="utf-8")
+
+    result = stack("status", "--folder", str(folder), **another_shell)
+
+    assert 2 == result.returncode
+    assert "OTEL_PERF_STACK_LOKI_PORT: 'many' is no port" in result.stderr
+    loki = {**another_shell, "OTEL_PERF_STACK_LOKI_PORT": "3100"}
+    assert ["13133", "9090", "3200", "3100", "3000"] == places(stack("status", "--folder", str(folder), **loki))
 
 
 def test_status_where_nothing_runs_says_so_for_each_service(stack):
@@ -347,17 +450,16 @@ def test_usage_errors_exit_with_2(stack, words):
 
 
 def test_rules_and_dashboards_that_the_user_has_written_are_left_alone(tmp_path):
-    from otel_perf.backends import compose, services
+    from otel_perf.backends import compose
 
-    addresses = services.Addresses.of_compose({})
-    assert [] == compose.copy(tmp_path, addresses)
+    assert [] == compose.copy(tmp_path)
     rules = tmp_path / "prometheus" / "rules" / "otel-perf-budgets.yml"
     rules.write_text("groups: []\n")
     (tmp_path / "prometheus" / "prometheus.yml").write_text("of an earlier version\n")
 
-    assert ["prometheus/rules/otel-perf-budgets.yml"] == compose.copy(tmp_path, addresses)
+    assert ["prometheus/rules/otel-perf-budgets.yml"] == compose.copy(tmp_path)
     assert "groups: []\n" == rules.read_text()
     assert "of an earlier version" not in (tmp_path / "prometheus" / "prometheus.yml").read_text()
     rules.unlink()
-    assert [] == compose.copy(tmp_path, addresses)
+    assert [] == compose.copy(tmp_path)
     assert "alert:" in rules.read_text()

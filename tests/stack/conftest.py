@@ -162,7 +162,8 @@ READY = {"collector": "/", "prometheus": "/-/ready", "jaeger": "/api/services", 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what has no object: compose's tests without its stack, tests of single backends where it is there.
 
-    The job that brings compose up names its addresses; all other tests of this folder run in the job that builds.
+    The job that brings compose up names its addresses; all other tests of this folder run in the job that builds, and
+    so do those that draw a page with Grafana's libraries.
     """
 
     def belongs(item: pytest.Item) -> bool:
@@ -171,7 +172,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if COMPOSE in item.path.parents:
             return bool(SETTINGS)
         names = set(getattr(item, "fixturenames", ()))
-        return not SETTINGS or ("process_stack" in names and not names & {"own_stack", "collector"})
+        return not SETTINGS or ("process_stack" in names and not names & {"own_stack", "collector", "page"})
 
     left_out = [item for item in items if not belongs(item)]
     if left_out:
@@ -246,3 +247,9 @@ def own_stack(backends: dict[str, Path | None], tmp_path: Path) -> Iterator[Call
     yield start
     for running in started:
         running.end()
+
+
+@pytest.fixture(scope="module")
+def programs(process_stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Return real programs that have sent for 30 s, and go on: a ``programs.Programs``, of the module's own."""
+    yield from _load(HERE / "grafana" / "programs.py").running(process_stack, tmp_path_factory.mktemp("programs"))

@@ -432,7 +432,7 @@ SPAN_ID = re.compile(rb'"spanId":"([0-9a-f]{16})"')
 
 
 def read_all(folder: Path) -> bytes:
-    return b"".join(file.read_bytes() for file in folder.glob("*/*/traces.jsonl"))
+    return b"".join(file.read_bytes() for file in folder.glob("*/*/traces*.jsonl"))  # in parts
 
 
 @official_protocols

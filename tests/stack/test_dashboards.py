@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -30,14 +29,10 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
-SHOP = 'shop "{a|b}" \\d'  # quotes, braces and what a regular expression would read
-BUDGETS = '[budgets]\nmemory = "20MB"\nstartup = "10ms"\n'  # both are exceeded: alerts provoked on purpose
-RANGE = 60  # seconds shown
-LONG = 600  # seconds that all of this takes at most
+GRAFANA = Path(__file__).resolve().parent / "grafana"
+RANGE = 120  # seconds shown: the programs' whole life, until their pictures are drawn
 WIDTH = 1450  # pixels
 SCREENSHOTS = os.environ.get("OTEL_PERF_SCREENSHOTS", "")  # before a test's variables are cleaned
-GRAFANA = Path(__file__).resolve().parent / "grafana"
-EVERYTHING = {"service": ".+", "version": ".*", "instance": ".*", "baseline": ".*", "before": "0s", "traceId": ""}
 
 # What the variables of the profiling dashboard are for the difference: version 2 against version 1.
 COMPARED = {"Difference": {"service": ".*shop.*", "version": "2\\.0", "baseline": "1\\.0"}}
@@ -46,27 +41,14 @@ COMPARED = {"Difference": {"service": ".*shop.*", "version": "2\\.0", "baseline"
 def _load(name: str) -> Any:
     """Return a module of the folder grafana/, which is no package."""
     spec = importlib.util.spec_from_file_location(f"grafana_{name}", GRAFANA / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def chosen(*values: str) -> str:
-    """Return what Grafana writes for ``${variable:regex}`` (escapeRegex of its formatRegistry)."""
-    escaped = [re.sub(r"[\\^$*+?.()|\[\]{}/]", r"\\\g<0>", value) for value in values]
-    return escaped[0] if len(escaped) == 1 else f"({'|'.join(escaped)})"
-
-
-def as_sent(text: str, **variables: str) -> str:
-    """Return a query with its variables filled in; one that is not known stays and fails."""
-    for name, value in {**EVERYTHING, **variables}.items():
-        text = text.replace(f"${{{name}:regex}}", value).replace(f"${{{name}}}", value)
-    return (
-        text.replace("$__range", f"{RANGE}s")
-        .replace("$__rate_interval_ms", "20000")
-        .replace("$__rate_interval", "20s")
-        .replace("$__interval", "5s")
-    )
+asked = _load("asked")
+chosen = asked.chosen
+SHOP, SAMPLE, LONG = (getattr(_load("programs"), name) for name in ("SHOP", "SAMPLE", "LONG"))
 
 
 @pytest.fixture(scope="module")
@@ -74,74 +56,16 @@ def boards() -> list[dict[str, Any]]:
     return boards_of(load(str(ROOT)))
 
 
-class Programs:
-    """Real programs that send to a stack.
-
-    Attributes:
-        stack: the stack, a client.
-        folder: where they run.
-        begun: when they were started, seconds.
-        shops: the processes of version 1 and 2 of the shop.
-    """
-
-    def __init__(self, stack: Any, folder: Path) -> None:
-        self.stack = stack
-        self.folder = folder
-        self.begun = time.time()
-        shop = str(GRAFANA / "shop.py")
-        words = [[shop, SHOP, version, str(LONG)] for version in ("1.0", "2.0")]
-        words.append([str(ROOT / "examples" / "desktop"), "--messages", "20000000"])
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "PYTHON", "PYTEST_"))}
-        variables = {"PYTHONPATH": str(ROOT / "src"), "OTEL_PERF_SYSTEM_METRICS": "all", **stack.environment()}
-        self.started = [
-            subprocess.Popen(
-                [sys.executable, *each], cwd=folder, env={**kept, **variables}, stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            )
-            for each in words
-        ]  # fmt: skip
-        self.shops = self.started[:2]
-
-
-@pytest.fixture(scope="module")
-def programs(process_stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
-    """Return the sample application and two versions of a shop, which have sent for 30 s, and go on."""
-    folder = tmp_path_factory.mktemp("programs")
-    (folder / "otel-perf.toml").write_text(BUDGETS, encoding="utf-8")
-    running = Programs(process_stack, folder)
-    try:
-        time.sleep(30)
-        assert [None] * 3 == [process.poll() for process in running.started]
-        yield running
-    finally:
-        for process in running.started:
-            process.kill()
-            process.wait()
-
-
 def ask(stack: Any, query: Query, end: float, **variables: str) -> list[Any]:
-    """Return what Prometheus answers to a query as a dashboard sends it.
+    """Return what Prometheus answers to a query as a dashboard sends it, of the RANGE before *end*.
 
     Raises: QueryError: it does not take it.
     """
-    text = as_sent(query.text, **variables)
-    assert "${" not in text, text
-    if query.language == "label_values":
-        selector, label = re.fullmatch(r"label_values\((.+),\s*([a-zA-Z_]\w*)\)", text).groups()
-        return stack.prometheus(f"label/{label}/values?" + _form({"match[]": selector}))
-    if query.instant:
-        return stack.query(text, end)
-    return stack.query_range(text, end - RANGE, end, 5)
-
-
-def _form(parameters: dict[str, str]) -> str:
-    from urllib.parse import urlencode
-
-    return urlencode(parameters)
+    return asked.ask(stack, query, end, RANGE, **variables)
 
 
 def of_prometheus(boards: list[dict[str, Any]]) -> list[Query]:
-    """Return the queries that Prometheus answers."""
+    """Return the queries that Prometheus answers whatever is chosen; that of a trace's id needs one."""
     return [query for query in queries(boards) if query.language in ("promql", "label_values")]
 
 
@@ -191,11 +115,9 @@ def test_alerts_raised_are_as_many_as_there_are_events(programs, boards):
     names = ("otel_perf.budget.exceeded", "otel_perf.budget.escalated")
 
     def both() -> tuple[int, int]:
-        events = sum(
-            len(programs.stack.events(service, name)) for service in (SHOP, "desktop-sample") for name in names
-        )
+        events = sum(len(programs.stack.events(service, name)) for service in (SHOP, SAMPLE) for name in names)
         end = programs.begun + LONG
-        text = as_sent(raised.text, service=chosen(SHOP, "desktop-sample")).replace(f"[{RANGE}s]", f"[{LONG}s]")
+        text = asked.filled(raised.text, RANGE, service=chosen(SHOP, SAMPLE)).replace(f"[{RANGE}s]", f"[{LONG}s]")
         [answer] = programs.stack.query(text.replace(f"offset {RANGE}s", f"offset {LONG}s"), min(end, time.time()))
         return events, int(float(answer["value"][1]))
 
@@ -247,13 +169,13 @@ class Recorded:
         starts: the traces of the programs' starts, the largest first.
     """
 
-    def __init__(self, programs: Programs) -> None:
+    def __init__(self, programs: Any) -> None:
         self.stack = stack = programs.stack
         self.folder = programs.folder / ".otel-perf"
         self.frames = _load("frames")
         self.starts: list[list[dict[str, Any]]] = stack.wait_for(self._all_starts, "three starts, whole", 60)
         self.end = time.time()
-        events = [event for service in ("desktop-sample", SHOP) for event in stack.events(service)]
+        events = [event for service in (SAMPLE, SHOP) for event in stack.events(service)]
         self.events = [event for event in events if event["event_name"].startswith("otel_perf.budget.")]
 
     def _all_starts(self) -> list[list[dict[str, Any]]] | None:
@@ -271,7 +193,7 @@ class Recorded:
     def _frames(self, panel: Any, target: Any, several: bool, variables: dict[str, str]) -> list[dict[str, Any]]:
         kind = target["datasource"]["type"]
         if kind == "prometheus":
-            text = as_sent(target["expr"], **variables)
+            text = asked.filled(target["expr"], RANGE, **variables)
             if target.get("instant"):
                 return [self.frames.table(self.stack.query(text, self.end), target["refId"], several)]
             answer = self.stack.query_range(text, self.end - RANGE, self.end, 5)
@@ -395,6 +317,37 @@ def test_slowest_starts_are_in_order_with_what_held_them(page, recorded, boards)
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize(
+    ("variables", "versions"),
+    [
+        ({"service": chosen(SHOP)}, {"1.0", "2.0"}),
+        ({"service": chosen(SAMPLE, "another")}, {"1.0.0"}),
+        ({"version": chosen("2.0")}, {"2.0"}),
+        ({"service": chosen(SHOP), "version": chosen("1.0", "1.0.0")}, {"1.0"}),
+        ({"service": chosen("none")}, set()),
+        ({"instance": chosen("none")}, set()),
+    ],
+)
+def test_slowest_starts_are_those_of_what_is_chosen(page, recorded, boards, variables, versions):
+    read = fields(page, recorded, panel_of(boards, "Slowest starts"), **variables)
+
+    assert versions == set(read["service.version"])
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("empty", [[], [{"refId": "A", "fields": []}]], ids=["no frame", "a frame without fields"])
+def test_slowest_starts_are_none_where_tempo_finds_none(page, recorded, boards, empty):
+    """The processes that Prometheus knows are no starts."""
+    panel = panel_of(boards, "Slowest starts")
+    [processes] = [frame for frame in recorded.of(panel) if frame["refId"] == "B"]
+    assert 4 <= len(processes["fields"][0]["values"]), "three, the one that is none, and those of other tests"
+
+    found = page.evaluate("([panel, frames]) => window.fields(panel, frames)", [panel, [*empty, processes]])
+
+    assert [] == [field["name"] for frame in found["frames"] for field in frame if field["values"]]
+
+
+@pytest.mark.browser
 def test_phases_are_stacked_by_version_without_those_within_others(page, recorded, boards):
     read = fields(page, recorded, panel_of(boards, "Phases by version"))
 
@@ -428,6 +381,75 @@ def test_every_panel_is_drawn_from_real_answers(page, recorded, boards, number, 
         "[...document.querySelectorAll('[data-panel]:has(.nothing)')].map((one) => one.dataset.panel)"
     )
     assert set(empty) <= {"Waterfall", "Events of the start", "How processes ended"}, "no server has these here"
+
+
+# --- what is asked when little is there: after what needs the programs' whole life in the range ------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "short"),
+    [
+        ("00a0b4c5d6e7f8091a2b3c4d5e6f7a8b", ["a0b4c5d6e7f8091a2b3c4d5e6f7a8b"]),
+        ("a0b4c5d6e7f8091a2b3c4d5e6f7a8b", ["a0b4c5d6e7f8091a2b3c4d5e6f7a8b"]),
+        ("10a0b4c5d6e7f8091a2b3c4d5e6f7a80", ["10a0b4c5d6e7f8091a2b3c4d5e6f7a80"]),
+        ("", []),
+    ],
+    ids=["padded", "as Tempo's search has it", "without", "none"],
+)
+def test_id_of_a_trace_is_searched_for_without_its_leading_zeros(process_stack, boards, given, short):
+    """Links from logs and exemplars have them, those from the table do not, and TraceQL finds nothing with them."""
+    [variable] = [query for query in queries(boards) if query.language == "query_result"]
+
+    assert short == ask(process_stack, variable, time.time(), traceId=chosen(given))
+
+
+def test_a_panel_that_has_nothing_to_show_says_why(programs, boards):
+    """As on a stack that nobody has sent to: of a service that there is not, and a trace that is not chosen."""
+    found = {query: ask(programs.stack, query, time.time(), service=chosen("none")) for query in of_prometheus(boards)}
+    answers: dict[tuple[str, str], list[Any]] = {}
+    for query, rows in found.items():
+        answers.setdefault((query.dashboard, query.place), []).extend(rows)
+
+    empty = [
+        (panel["title"], panel["fieldConfig"]["defaults"].get("noValue", ""))
+        for board in boards
+        for panel in panels_of(board)
+        if not answers.get((board["uid"], panel["title"]))
+    ]
+
+    assert 40 < len(empty)
+    assert [] == [title for title, text in empty if len(text) < 10]
+
+
+def two_of_one_name(stack: Any, name: str) -> None:
+    """Send what processes of two services of one name say, which differ in their namespace."""
+    for namespace in ("north", "south"):
+        now = str(time.time_ns())
+        told = {
+            "service.name": name,
+            "service.namespace": namespace,
+            "service.version": "1",
+            "service.instance.id": f"{name}-{namespace}",
+        }
+        pairs = [{"key": key, "value": {"stringValue": value}} for key, value in told.items()]
+        point = {"timeUnixNano": now, "asDouble": 7.0}
+        metrics = [{"name": "process.uptime", "unit": "s", "gauge": {"dataPoints": [point]}}]
+        group = {"resource": {"attributes": pairs}, "scopeMetrics": [{"metrics": metrics}]}
+        assert 200 == stack.post(f"{stack.otlp_http}/v1/metrics", {"resourceMetrics": [group]})
+
+
+def test_two_services_of_one_name_are_two_by_their_namespace(process_stack, boards):
+    name = f"twice-{time.time_ns()}"
+    by_place = {query.place: query for query in reversed(of_prometheus(boards)) if query.instant}
+    two_of_one_name(process_stack, name)
+
+    def rows(place: str) -> list[Any]:
+        return ask(process_stack, by_place[place], time.time(), service=chosen(name))
+
+    process_stack.wait_for(lambda: len(rows("Services and versions")) == 2, "both")
+    assert {"north", "south"} == {row["metric"]["service_namespace"] for row in rows("Services and versions")}
+    assert ["2"] == [row["value"][1] for row in rows("Services")]
+    assert ["2"] == [row["value"][1] for row in rows("Live processes")]
 
 
 # --- the end of processes: last, as it ends them ---------------------------------------------------------------------

@@ -9,6 +9,8 @@ import importlib.util
 import json
 import shutil
 import subprocess
+import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +68,19 @@ def boards() -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def packages() -> Path:
     """Return the folder node_modules."""
-    spec = importlib.util.spec_from_file_location("grafana_install", HERE / "install.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = _load("install")
     if shutil.which("node") is None or module.find() is None:
         pytest.skip("needs node and Grafana's libraries: make grafana")
     return module.find() / "node_modules"
+
+
+@cache
+def _load(name: str) -> Any:
+    """Return a module of the folder grafana/, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"grafana_{name}", HERE / f"{name}.py")
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def parsed(packages: Path, asked: list[dict[str, str]]) -> list[dict[str, Any]]:
@@ -82,9 +91,13 @@ def parsed(packages: Path, asked: list[dict[str, str]]) -> list[dict[str, Any]]:
 
 
 def test_traceql_and_logql_parse_and_use_only_what_was_seen_to_work(packages, boards):
+    """As they are sent: with variables filled in, of which a service is called as nobody should call one."""
+    odd = _load("asked").chosen('shop "{a|b}" \\d', "<b>'{{}}")
+    values = {"service": odd, "version": odd, "instance": ".*", "traceId": "00ab", "traceIdOfSearch": "ab"}
     asked = [
-        {"language": query.language, "text": query.text}
+        {"language": query.language, "text": _load("asked").filled(query.text, 60, **chosen)}
         for query in queries(boards)
+        for chosen in ({}, values)
         if query.language in ("traceql", "logql")
     ]
     assert {"traceql", "logql"} == {one["language"] for one in asked}

@@ -22,8 +22,9 @@ from otel_perf.backends import names, yaml
 from otel_perf.backends.files import write
 from otel_perf.backends.rules.files import BUDGETS, SERVICES, files_of
 from otel_perf.backends.rules.of_budgets import EXCEEDED, budgets_file, reads_its_metric
-from otel_perf.backends.rules.parts import OFFSET, Links, span
-from otel_perf.backends.rules.proofs import Case, _series, selector
+from otel_perf.backends.rules.of_services import SILENT, services_file
+from otel_perf.backends.rules.parts import OFFSET, Links, selector, span
+from otel_perf.backends.rules.proofs import Case, _series
 from otel_perf.budgets import SEVERITIES, Budget, read
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ pytestmark = pytest.mark.stack
 
 DEFAULTS = read("", None)
 NASTY = 'a"b{{c}}\n\\{'
+ODD = 'sh"op{}{{\\\n'  # a service
 OWN = [  # of every kind, with names that nobody should give
     Budget(NASTY, metric="""otel_perf.startup.phase.duration{phase="U,'{{I}}\\"}""", max="400ms", severity="info"),
     Budget("window", metric="otel_perf.startup.phase.duration{phase=UI}", max="400ms"),
@@ -76,7 +78,8 @@ def promtool(backends: dict[str, Path | None], tmp_path: Path) -> Callable[..., 
         pytest.param(DEFAULTS, Links(), id="defaults"),
         pytest.param(OWN[:6], Links(), id="own"),
         pytest.param(OWN[6:], Links(), id="more of them"),
-        pytest.param(DEFAULTS[:1] + OWN[:2], Links(service='sh"op{}{{\\\n', grafana="http://g/{", runbook="r{{"), id="service"),
+        pytest.param(DEFAULTS[:1] + OWN[:2], Links(services=[ODD], grafana="http://g/{", runbook="r{{"), id="service"),
+        pytest.param(DEFAULTS[:1], Links(services=[ODD, "a.b"], expected=[ODD, "a.b"]), id="expected services"),
         pytest.param([], Links(), id="none"),
     ],
 )  # fmt: skip
@@ -114,7 +117,28 @@ def test_rules_are_accepted_and_answer_their_tests(promtool, tmp_path, budgets, 
 )  # fmt: skip
 def test_a_rule_that_is_wrong_fails_its_test(promtool, tmp_path, right, wrong):
     """Each is one change to one of the default rules; a test that does not see it proves nothing."""
-    files = files_of(DEFAULTS, Links())
+    assert_seen(promtool, tmp_path, files_of(DEFAULTS, Links()), right, wrong)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ('or\n          absent_over_time(otel_perf:process_seen{service_name="cart"}[1h])', 'unless\n          absent_over_time(otel_perf:process_seen{service_name="cart"}[1h])'),
+        ('absent_over_time(otel_perf:process_seen{service_name="cart"}[1h])', 'absent(otel_perf:process_seen{service_name="cart"})'),
+        ('absent_over_time(otel_perf:process_seen{service_name="cart"}[1h])', 'absent_over_time(otel_perf:process_seen{service_name="cart"}[65m])'),
+        ('absent_over_time(otel_perf:process_seen{service_name="cart"}[1h])', 'absent_over_time(process_uptime_seconds{service_name="cart"}[1h])'),
+        ('absent_over_time(otel_perf:process_seen{service_name="cart"}[1h])', 'absent_over_time(otel_perf:process_seen[1h])'),
+        (" and on () otel_perf:services_watched offset 2m", ""),
+        ('service_name: cart', 'service_name: shop'),
+    ],
+)  # fmt: skip
+def test_a_rule_of_an_expected_service_that_is_wrong_fails_its_test(promtool, tmp_path, right, wrong):
+    expected = ["shop", "cart"]
+    assert_seen(promtool, tmp_path, files_of([], Links(services=expected, expected=expected)), right, wrong)
+
+
+def assert_seen(promtool, tmp_path, files: dict[str, str], right: str, wrong: str) -> None:
+    """Put *wrong* in the place of *right* in the one file of rules that has it, and see its test fail."""
     (path,) = [path for path, text in files.items() if path.startswith("rules/") and right in text]
     files[path] = files[path].replace(right, wrong)
     write(str(tmp_path), files)
@@ -123,9 +147,45 @@ def test_a_rule_that_is_wrong_fails_its_test(promtool, tmp_path, right, wrong):
     assert "FAILED" in promtool("test", "rules", path.replace("rules/", "tests/", 1), fails=True)
 
 
+@pytest.mark.parametrize(
+    ("lives", "second", "said"),
+    [
+        ("", "5m", "in the last hour: it does not run, or does not reach the collector."),
+        ("0+15x8", "5m", "since 1970-01-01 00:02:00 +0000 UTC, and its last process did not say that it ended: it was killed, hangs, or does not reach the collector."),
+    ],
+    ids=["never", "no more"],
+)  # fmt: skip
+def test_alert_of_a_silent_service_says_since_when_or_that_there_was_none(promtool, tmp_path, lives, second, said):
+    own = {"service_name": ODD}
+    alert = {
+        "eval_time": second,
+        "alertname": SILENT,
+        "exp_alerts": [
+            {
+                "exp_labels": own | {"severity": "warning"},
+                "exp_annotations": {
+                    "summary": f"{ODD} is silent",
+                    "description": f"Nothing has come from {ODD} {said}",
+                    "runbook_url": "docs/alert-rules.md#silent-service",
+                    "dashboard_url": "http://127.0.0.1:3000/d/otel-perf-overview?var-service=sh%22op%7B%7D%7B%7B%5C%0A",
+                },
+            }
+        ],
+    }
+    inputs = [{"series": selector("process_uptime_seconds", own), "values": lives}] if lives else []
+    test = {"interval": "15s", "input_series": inputs, "alert_rule_test": [alert]}
+    rules = services_file(Links(services=[ODD], expected=[ODD]))
+    (tmp_path / "rules.yml").write_text(yaml.dump(rules), encoding="utf-8")
+    (tmp_path / "test.yml").write_text(
+        yaml.dump({"rule_files": ["rules.yml"], "evaluation_interval": "15s", "tests": [test]}), encoding="utf-8"
+    )
+
+    assert "SUCCESS" in promtool("test", "rules", "test.yml")
+
+
 def test_names_with_quotes_and_braces_come_out_of_the_annotations_as_they_are(promtool, tmp_path):
     budget, service = OWN[0], 'sh"op &{{'
-    links = Links(service=service, grafana="http://g/{{", runbook="r{{.md")
+    links = Links(services=[service], grafana="http://g/{{", runbook="r{{.md")
     own = {"service_name": service, "service_version": "1 {{", "service_instance_id": "i"}
     series = {
         selector("process_uptime_seconds", own): "0+1x9",
@@ -150,6 +210,32 @@ def test_names_with_quotes_and_braces_come_out_of_the_annotations_as_they_are(pr
     (tmp_path / "rules.yml").write_text(yaml.dump(budgets_file([budget], links)), encoding="utf-8")
     (tmp_path / "test.yml").write_text(
         yaml.dump({"rule_files": ["rules.yml"], "evaluation_interval": "1s", "tests": [test]}), encoding="utf-8"
+    )
+
+    assert "SUCCESS" in promtool("test", "rules", "test.yml")
+
+
+@pytest.mark.parametrize("expected", [False, True])
+def test_of_two_services_of_one_name_the_one_that_is_silent_fires(promtool, tmp_path, expected):
+    """They differ in their namespace."""
+    lives = {"north": "0+15x8", "south": "0+15x100"}
+    series = {
+        selector("process_uptime_seconds", {"service_name": "shop", "service_namespace": namespace, "service_instance_id": namespace}): text
+        for namespace, text in lives.items()
+    }  # fmt: skip
+    labels = {"severity": "warning", "service_name": "shop", "service_namespace": "north"}
+    firing = selector("ALERTS", {"alertname": SILENT, "alertstate": "firing"})
+    question = {
+        "expr": f"sum by (severity, service_name, service_namespace) ({firing})",
+        "eval_time": "10m",
+        "exp_samples": [{"labels": selector("", labels), "value": 1}],
+    }
+    inputs = [{"series": key, "values": text} for key, text in series.items()]
+    test = {"interval": "15s", "input_series": inputs, "promql_expr_test": [question]}
+    rules = services_file(Links(services=["shop"], expected=["shop"] if expected else []))
+    (tmp_path / "rules.yml").write_text(yaml.dump(rules), encoding="utf-8")
+    (tmp_path / "test.yml").write_text(
+        yaml.dump({"rule_files": ["rules.yml"], "evaluation_interval": "15s", "tests": [test]}), encoding="utf-8"
     )
 
     assert "SUCCESS" in promtool("test", "rules", "test.yml")

@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from otel_perf.backends import compose
+from otel_perf.diagnose import skew
+
 pytestmark = pytest.mark.stack
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -35,6 +38,14 @@ def test_status_of_a_stack_that_runs_and_a_record_of_each_signal_through_it(run_
     assert "otel-perf stack: a trace, a metric and a log record went through\n" == result.stderr
     rows = [line.split() for line in result.stdout.splitlines()]
     assert [[name, url, "ready"] for name, url in process_stack.services.items()] == rows
+
+
+@pytest.mark.parametrize("place", ["prometheus", "otlp_http"])
+def test_real_servers_tell_the_time(process_stack, place):
+    """By which `stack status` and `doctor` see that clocks differ."""
+    url = process_stack.services.get(place) or process_stack.otlp_http
+
+    assert abs(skew.ahead_of(url, 3)) < 5
 
 
 def test_wait_lasts_until_the_last_service_is_ready(own_stack, tmp_path):
@@ -104,27 +115,30 @@ def test_probe_names_the_signal_whose_backend_takes_nothing(own_stack, run_pytho
     assert line.startswith("otel-perf stack: a test record, metrics: the collector took it, and it is nowhere after ")
 
 
-def test_docker_compose_accepts_the_file_and_puts_ports_where_the_variables_say(backends):
+def configured(backends: dict[str, Path | None], folder: Path, **environment: str) -> dict[str, Any]:
+    """Return the services as the real docker compose reads them."""
     if backends["compose"] is None:
         pytest.skip("needs compose: make backends")
+    words = [backends["compose"] / "cmd", "-f", folder / "docker-compose.yml", "config", "--format", "json"]
+    variables = {"PATH": os.defpath, **environment}
+    result = subprocess.run(words, env=variables, capture_output=True, text=True, timeout=60, check=False)
+    assert (0, "") == (result.returncode, result.stderr)
+    return json.loads(result.stdout)["services"]
+
+
+def ports(services: dict[str, Any]) -> dict[str, list[tuple[str, int]]]:
+    """Return the published and the inner ports of each service that has some."""
+    return {
+        name: [(port["published"], port["target"]) for port in service["ports"]]
+        for name, service in services.items()
+        if "ports" in service
+    }
+
+
+def test_docker_compose_accepts_the_file_and_puts_ports_where_the_variables_say(backends):
     variables = {f"OTEL_PERF_STACK_{name}_PORT": "1" for name in ("HEALTH", "GRAFANA", "LOKI", "TEMPO", "PROMETHEUS")}
 
-    def config(**environment: str) -> dict[str, Any]:
-        words = [backends["compose"] / "cmd", "-f", DEPLOY / "docker-compose.yml", "config", "--format", "json"]
-        result = subprocess.run(
-            words, env={"PATH": os.defpath, **environment}, capture_output=True, text=True, timeout=60, check=False
-        )
-        assert (0, "") == (result.returncode, result.stderr)
-        return json.loads(result.stdout)["services"]
-
-    def ports(services: dict[str, Any]) -> dict[str, list[tuple[str, int]]]:
-        return {
-            name: [(port["published"], port["target"]) for port in service["ports"]]
-            for name, service in services.items()
-            if "ports" in service
-        }
-
-    plain = config()
+    plain = configured(backends, DEPLOY)
     assert {
         "collector": [("4317", 4317), ("4318", 4318), ("13133", 13133)],
         "prometheus": [("9090", 9090)],
@@ -133,8 +147,22 @@ def test_docker_compose_accepts_the_file_and_puts_ports_where_the_variables_say(
         "grafana": [("3000", 3000)],
     } == ports(plain)
     assert {"127.0.0.1"} == {p["host_ip"] for service in plain.values() for p in service.get("ports", [])}
-    moved = ports(config(**variables, OTEL_PERF_STACK_OTLP_GRPC_PORT="1", OTEL_PERF_STACK_OTLP_HTTP_PORT="1"))
+    otlp = {f"OTEL_PERF_STACK_OTLP_{name}_PORT": "1" for name in ("GRPC", "HTTP")}
+    moved = ports(configured(backends, DEPLOY, **variables, **otlp))
     assert {"1"} == {published for pairs in moved.values() for published, _ in pairs}
+
+
+def test_docker_compose_itself_takes_the_ports_that_the_last_up_has_left_beside_the_file(backends, tmp_path):
+    """`docker compose -f FILE up -d`, by hand, moves nothing."""
+    compose.copy(tmp_path)
+    kept = compose.ports_for(tmp_path, {"OTEL_PERF_STACK_GRAFANA_PORT": "3001", "OTEL_PERF_STACK_LOKI_PORT": "3101"})
+    compose.keep(tmp_path, kept)
+
+    assert [("3001", 3000)] == ports(configured(backends, tmp_path))["grafana"]
+    assert [("3101", 3100)] == ports(configured(backends, tmp_path))["loki"]
+    assert [("9090", 9090)] == ports(configured(backends, tmp_path))["prometheus"]
+    given = ports(configured(backends, tmp_path, OTEL_PERF_STACK_GRAFANA_PORT="3002"))
+    assert ([("3002", 3000)], [("3101", 3100)]) == (given["grafana"], given["loki"])
 
 
 def test_collector_accepts_its_file_with_the_addresses_of_compose(backends, tmp_path):

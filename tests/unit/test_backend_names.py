@@ -100,5 +100,12 @@ def test_a_regular_expression_matches_its_text_and_nothing_else(text):
     assert not pattern.fullmatch("x" + text)
 
 
+def test_a_regular_expression_of_several_matches_each_and_nothing_else():
+    pattern = re.compile(ast.literal_eval(names.promql_regex("a.b", "c|d")))
+
+    assert all(pattern.fullmatch(text) for text in ("a.b", "c|d"))
+    assert not any(pattern.fullmatch(text) for text in ("axb", "c", "d", "a.b|c|d"))
+
+
 def test_a_surrogate_that_no_backend_can_have_is_replaced():
     assert '"a\ufffdb"' == names.promql_string("a\ud800b")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from otel_perf.backends.dashboards import boards_of, files_of, panels_of, queries
 from otel_perf.budgets import Budget, load, read
@@ -134,6 +135,64 @@ def test_links_lead_to_dashboards_that_there_are(boards):
     for board in boards:
         [links] = board["links"]
         assert (["otel-perf"], True, True) == (links["tags"], links["includeVars"], links["keepTime"])
+
+
+RANGE = "${__url_time_range}"
+
+
+def links(value: Any) -> list[str]:
+    """Return the addresses of all data links in a dashboard, or of a data source as it is provisioned."""
+    if isinstance(value, dict):
+        own = [value["url"]] if str(value.get("url", "")).startswith("/d/") else []
+        return own + [url for item in value.values() for url in links(item)]
+    return [url for item in value for url in links(item)] if isinstance(value, list) else []
+
+
+def test_every_link_of_a_panel_keeps_the_time_range(boards):
+    found = {board["uid"]: links(board["panels"]) for board in boards}
+
+    assert 6 <= len(found["otel-perf-overview"])
+    assert 1 == len(found["otel-perf-startup"])
+    assert [] == [url for urls in found.values() for url in urls if not url.endswith(f"&{RANGE}")]
+
+
+def test_links_to_a_trace_from_exemplars_logs_and_the_table_lead_to_its_dashboard_in_the_time_range(boards):
+    file = ROOT / "deploy" / "grafana" / "provisioning" / "datasources" / "otel-perf.yaml"
+    sources = yaml.safe_load(file.read_text(encoding="utf-8"))["datasources"]
+    found = {source["uid"]: [url.replace("$$", "$") for url in links(source)] for source in sources}
+
+    to_trace = f"/d/otel-perf-startup?var-traceId=${{__value.raw}}&{RANGE}"
+    assert {"prometheus": [to_trace], "tempo": [], "loki": [to_trace]} == found
+    [from_table] = links(boards[1]["panels"])
+    assert to_trace.removesuffix(RANGE) == from_table[: len(to_trace) - len(RANGE)]
+
+
+def test_a_trace_is_searched_for_without_leading_zeros_and_shown_by_the_id_as_it_is_given(boards):
+    """TraceQL on Tempo 2.9 finds nothing by an id with leading zeros; the regular expression takes logs with both."""
+    asked = {query.place: query.text for query in queries([boards[1]])}
+    [variable] = [one for one in boards[1]["templating"]["list"] if one["name"] == "traceIdOfSearch"]
+
+    assert 'trace:id = "${traceIdOfSearch}"' in asked["Flame graph of the start"]
+    assert "${traceId}" == asked["Waterfall"]
+    assert asked["Events of the start"].endswith('| trace_id=~".+" | trace_id=~"0*${traceIdOfSearch}"')
+    assert (2, 3, False) == (variable["hide"], variable["query"]["qryType"], variable["current"]["selected"])
+    assert "${traceId:regex}" in variable["query"]["query"]
+    assert variable["query"]["query"].startswith("query_result(")
+    assert variable["regex"] == r'/trace="([^"]+)"/'
+
+
+def test_slowest_starts_are_joined_with_the_processes_that_the_variables_choose(boards):
+    table = panel(boards, "otel-perf-startup", "Slowest starts")
+    search, processes = table["targets"]
+
+    assert "-- Mixed --" == table["datasource"]["uid"]
+    assert ("tempo", "prometheus") == (search["datasource"]["uid"], processes["datasource"]["uid"])
+    assert all(matcher in processes["expr"] for matcher in PICKED)
+    first = table["transformations"][0]
+    assert ("joinByField", "inner") == (first["id"], first["options"]["mode"])
+    field = first["options"]["byField"]
+    assert f"resource.{field}" in search["query"]
+    assert f'"{field}", "none"' in processes["expr"], "there is always a row: else all starts would be shown"
 
 
 def test_data_sources_are_named_by_their_uids(boards):

@@ -205,6 +205,18 @@ def test_collector_loses_nothing_when_a_backend_is_away():
     }
 
 
+def test_queue_files_give_their_room_back_within_the_folder_that_they_are_in():
+    """Elsewhere, in the container's /tmp, a new file would lie in memory, and not take its place in one step."""
+    storage = read("collector/config.yaml")["extensions"]["file_storage"]
+    compaction = storage["compaction"]
+
+    assert storage["directory"] == compaction["directory"]
+    assert compaction["on_rebound"] is True
+    assert compaction["cleanup_on_start"] is True
+    assert "on_start" not in compaction  # a full queue would need its room twice
+    assert compaction["rebound_trigger_threshold_mib"] < compaction["rebound_needed_threshold_mib"] <= 100
+
+
 def test_collector_sends_to_where_the_others_listen():
     text = (DEPLOY / "collector" / "config.yaml").read_text(encoding="utf-8")
 
@@ -255,6 +267,16 @@ def test_every_backend_forgets_after_a_time():
     assert "168h" == loki["limits_config"]["retention_period"]
     assert loki["compactor"]["retention_enabled"] is True
     assert "filesystem" == loki["compactor"]["delete_request_store"]  # without it Loki does not start
+
+
+def test_a_replayed_run_is_found_by_search_wherever_tempo_still_has_it():
+    """Search asks the ingester, which has new blocks for half an hour, for times of the last 30 min only by default."""
+    tempo = read("tempo/tempo.yaml")
+    kept = tempo["compactor"]["compaction"]["block_retention"]
+
+    assert kept == tempo["storage"]["trace"]["wal"]["ingestion_time_range_slack"]
+    assert kept == tempo["query_frontend"]["search"]["query_ingesters_until"]
+    assert "query_backend_after" not in tempo["query_frontend"]["search"]  # 15m, which must not be more than that
 
 
 def test_tempo_and_loki_write_only_to_their_volumes():

@@ -13,7 +13,7 @@ from otel_perf.backends import yaml
 from otel_perf.backends.files import differing, write
 from otel_perf.backends.rules.files import BUDGETS, files_of
 from otel_perf.backends.rules.of_budgets import EXCEEDED, budgets_file, reads_its_metric, rules_of, value_of
-from otel_perf.backends.rules.of_services import services_file
+from otel_perf.backends.rules.of_services import SILENT, services_file
 from otel_perf.backends.rules.parts import Links, literal, number, span
 from otel_perf.backends.rules.proofs import written
 from otel_perf.budgets import Budget, read
@@ -139,11 +139,13 @@ def test_a_rule_reads_what_the_process_judged_where_only_that_knows(metric, more
     assert 'otel_perf_budget_state{budget="b"} == -1' in value_of(budget, Links())
 
 
-def test_a_service_is_escaped_and_in_every_selector_of_what_processes_send():
+@pytest.mark.parametrize("expected", [False, True])
+def test_a_service_is_escaped_and_in_every_selector_of_what_processes_send(expected):
     name = 'sh"op{}\\\n'
+    links = Links(services=[name], expected=[name] if expected else [])
     text = "\n".join(
         rule["expr"]
-        for file in (budgets_file(DEFAULTS, Links(service=name)), services_file(Links(service=name)))
+        for file in (budgets_file(DEFAULTS, links), services_file(links))
         for group in file["groups"]
         for rule in group["rules"]
     )
@@ -153,6 +155,38 @@ def test_a_service_is_escaped_and_in_every_selector_of_what_processes_send():
         name for name, _ in sent
     }
     assert [] == [name for name, chosen in sent if not chosen and not text.count(f":{name}")]
+
+
+def test_several_services_are_chosen_by_one_regular_expression_in_every_selector():
+    links = Links(services=["shop", "a.b{c}"])
+    text = yaml.dump(budgets_file(DEFAULTS, links)) + yaml.dump(services_file(links))
+
+    matchers = set(re.findall(r"service_name(=~?\"[^\"]*\")", text))
+
+    assert {r'=~"shop|a\\.b\\{c\\}"'} == matchers
+
+
+def silent(links):
+    return [rule for rule in alerts(services_file(links)) if rule["alert"] == SILENT]
+
+
+def test_each_service_that_is_expected_has_a_rule_of_its_own_that_needs_no_sample_of_it():
+    expected = Links(services=["shop", "cart"], expected=["shop", "cart"])
+
+    assert ["shop", "cart"] == [rule["labels"]["service_name"] for rule in silent(expected)]
+    for rule in silent(expected):
+        name = rule["labels"]["service_name"]
+        assert f'absent_over_time(otel_perf:process_seen{{service_name="{name}"}}[1h])' in rule["expr"]
+        assert "or does not reach the collector" in rule["annotations"]["description"]
+    (of_all,) = silent(Links(services=["shop"]))  # of the configuration file: a tool, perhaps, that runs now and then
+    assert "absent" not in of_all["expr"]
+    assert "service_name" not in of_all["labels"]
+
+
+def test_a_name_with_braces_is_a_label_and_no_template():
+    (rule,) = silent(Links(services=["a{{b"], expected=["a{{b"]))
+
+    assert 'a{{ "{" }}{{ "{" }}b' == rule["labels"]["service_name"]
 
 
 def test_a_limit_of_nothing_is_never_exceeded_twice():

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FILE = "docker-compose.yml"
 SETTINGS = "settings.json"
+KEPT = ".env"  # the ports of the last `up`; `docker compose` reads it, too
 WRITTEN = "written.json"
 GENERATED = ("prometheus/rules/", "prometheus/tests/", "grafana/dashboards/")  # which users write anew, too
 VIEW = "without docker, `otel-perf view` shows recorded runs on a local page"
@@ -48,7 +49,7 @@ def target(given: str | None) -> Path:
     return Path(given or os.path.join(folder_for_data(os.environ, sys.platform), "otel-perf", "stack")).absolute()
 
 
-def copy(folder: Path, addresses: Addresses) -> list[str]:
+def copy(folder: Path) -> list[str]:
     """Copy the stack's files to *folder*, over those of an earlier version; return those that were left alone.
 
     Rules and dashboards that are not what the last copy wrote are the user's, by `otel-perf rules --out` or by hand.
@@ -75,15 +76,18 @@ def copy(folder: Path, addresses: Addresses) -> list[str]:
             shutil.copyfile(path, unfinished)
             unfinished.chmod(0o644)
             unfinished.replace(place)
-        (folder / SETTINGS).write_text(addresses.as_json(), encoding="utf-8")
         (folder / WRITTEN).write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise UserError(
-            f"cannot write {error.filename or folder}: {error.strerror}; the stack's files must lie where docker can "
-            "mount them: make it writable, or name a folder of yours with --folder DIR",
-            exit_code=1,
-        ) from None
+        raise _not_writable(folder, error) from None
     return kept
+
+
+def _not_writable(folder: Path, error: OSError) -> UserError:
+    return UserError(
+        f"cannot write {error.filename or folder}: {error.strerror}; the stack's files must lie where docker can "
+        "mount them: make it writable, or name a folder of yours with --folder DIR",
+        exit_code=1,
+    )
 
 
 def _written(folder: Path) -> dict[str, str]:
@@ -104,13 +108,48 @@ def _folder(folder: Path) -> None:
     folder.chmod(0o755)
 
 
-def addresses_in(folder: Path) -> Addresses:
-    """Return the addresses that the last `up` in *folder* had, else those of the variables.
+# --- ports -----------------------------------------------------------------------------------------------------------
 
-    Raises: UserError: its settings file is damaged.
+
+def kept_ports(folder: Path) -> dict[str, str]:
+    """Return the ports that the last `up` in *folder* had, by their variables; none where there was none."""
+    try:
+        lines = (folder / KEPT).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    known = {variable for variable, _, _ in PORTS.values()}
+    pairs = (line.partition("=") for line in lines)
+    return {name.strip(): value.strip() for name, _, value in pairs if name.strip() in known}
+
+
+def ports_for(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the ports of the stack in *folder*, by their variables: those of *environ*, else of the last `up`.
+
+    Raises: UserError: one is no port.
     """
-    file = folder / SETTINGS
-    return Addresses.read(str(file)) if file.is_file() else Addresses.of_compose(os.environ)
+    given = {variable: environ[variable] for variable, _, _ in PORTS.values() if environ.get(variable, "").strip()}
+    found = {**kept_ports(folder), **given}
+    return {variable: str(port_of(key, found)) for key, (variable, _, _) in PORTS.items()}
+
+
+def keep(folder: Path, ports: Mapping[str, str]) -> None:
+    """Write down in *folder* which ports the stack is brought up with, and the addresses that follow.
+
+    Raises: UserError: it cannot be written.
+    """
+    lines = [
+        "# The ports of the last `otel-perf stack up`: the next one, and docker compose, take them from here where the",
+        "# variable is not set.",
+        *(f"{name}={port}" for name, port in ports.items()),
+    ]
+    try:
+        (folder / KEPT).write_text("\n".join([*lines, ""]), encoding="utf-8")
+        (folder / SETTINGS).write_text(Addresses.of_compose(ports).as_json(), encoding="utf-8")
+    except OSError as error:
+        raise _not_writable(folder, error) from None
+
+
+# --- docker ----------------------------------------------------------------------------------------------------------
 
 
 def docker() -> str:
@@ -154,9 +193,13 @@ def _first(result: subprocess.CompletedProcess[str]) -> str:
     return lines[0].strip()[:200] if lines else f"exit status {result.returncode}"
 
 
-def compose(program: str, folder: Path, words: Sequence[str]) -> int:
-    """Run `docker compose WORDS` on the stack in *folder*; return its exit status. Its output is the user's."""
-    return subprocess.run([*_words(program, folder), *words], check=False).returncode
+def compose(program: str, folder: Path, words: Sequence[str], ports: Mapping[str, str]) -> int:
+    """Run `docker compose WORDS` on the stack in *folder*; return its exit status. Its output is the user's.
+
+    With its *ports* in its variables: one that is set and empty would be the default, whatever the file says.
+    """
+    environment = {**os.environ, **ports}
+    return subprocess.run([*_words(program, folder), *words], env=environment, check=False).returncode
 
 
 def said_by(program: str, folder: Path, service: str) -> str:
@@ -174,22 +217,24 @@ def _words(program: str, folder: Path) -> list[str]:
     return [program, "compose", "--file", str(folder / FILE)]
 
 
-def check_ports(environ: Mapping[str, str], running: Collection[str]) -> None:
+def check_ports(ports: Mapping[str, str], running: Collection[str], before: Mapping[str, str]) -> None:
     """See that the stack's ports are free, before anything is started.
 
     Args:
-        environ: with the variables of PORTS.
-        running: services of ours that run already, and have theirs.
+        ports: by the variables of PORTS.
+        running: services of ours that run already, and have theirs,
+        before: which are these, as far as it is known.
 
     Raises: UserError: one is taken, by itself or within the stack; says by whom where the system tells.
     """
     seen: dict[int, str] = {}
     for key, (variable, _, service) in PORTS.items():
-        port = port_of(key, environ)
+        port = port_of(key, ports)
         if port in seen:
             raise UserError(f"{variable} and {seen[port]} are both {port}; give one of them another port")
         seen[port] = variable
-        if service not in running and (reason := _taken(port)):
+        ours = service in running and before.get(variable, ports[variable]) == ports[variable]
+        if not ours and (reason := _taken(port)):
             other = port + 10000 if port < 50000 else port - 10000
             raise UserError(
                 f"port {port} of 127.0.0.1, for {service}, {reason}; free it, or move ours: {variable}={other}",

@@ -113,9 +113,9 @@ def promql_string(value: str) -> str:
     return _quoted(value)
 
 
-def promql_regex(value: str) -> str:
-    """Return a string of PromQL, with its quotes, that ``=~`` takes for *value* and nothing else."""
-    return _quoted(re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", value))
+def promql_regex(*values: str) -> str:
+    """Return a string of PromQL, with its quotes, that ``=~`` takes for each of *values* and nothing else."""
+    return _quoted("|".join(re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", value) for value in values))
 
 
 def logql_string(value: str) -> str:

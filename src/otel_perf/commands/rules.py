@@ -30,7 +30,7 @@ EXAMPLES = """\
 examples:
   otel-perf rules                                    deploy/prometheus/rules/*.yml and deploy/prometheus/tests/*.yml
   otel-perf rules --out monitoring                   monitoring/rules/*.yml and monitoring/tests/*.yml
-  otel-perf rules --service shop                     only for the series of this service
+  otel-perf rules --service shop --service cart      only for these two; each must be there: nothing at all is an alert
   otel-perf rules --grafana https://grafana.example  where the links to dashboards lead
   otel-perf rules --check                            in a build: are the files up to date?
 
@@ -55,7 +55,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--service",
         metavar="NAME",
-        help="judge only this service's series; default the `service` of the configuration file, else all services",
+        action="append",
+        help="judge only the series of this service, which must be there: it is silent also if it never sent anything; "
+        "may be repeated; default the `service` of the configuration file, else all services, as far as they are seen",
     )
     options.add_argument("--grafana", metavar="URL", default=GRAFANA, help=f"of the dashboards; default {GRAFANA}")
     options.add_argument("--runbook", metavar="URL", default=RUNBOOK, help=f"of the runbook; default {RUNBOOK}")
@@ -69,8 +71,8 @@ def main(argv: list[str]) -> int:
         budgets = load()
     except ConfigError as error:
         raise UserError(str(error)) from None
-    service = _service() if options.service is None else options.service
-    files = files_of(budgets, Links(service=service, runbook=options.runbook, grafana=options.grafana))
+    links = _links(options.service, options.runbook, options.grafana)
+    files = files_of(budgets, links)
     for budget in budgets:
         _note(budget)
     command = "otel-perf rules"
@@ -78,11 +80,18 @@ def main(argv: list[str]) -> int:
     return write_or_check(options.out, files, options.check, command, mend)
 
 
-def _service() -> str:
-    """Return the service that the configuration file is of, empty if it does not say so."""
-    _, table = read_file("", [])
-    service = table.get("service")
-    return service if isinstance(service, str) else ""
+def _links(named: list[str] | None, runbook: str, grafana: str) -> Links:
+    """Return what the rules are about: the services *named*, which are expected; else that of the configuration file.
+
+    One name that is empty is all services. That of the file is not expected: it may be a tool that runs now and then.
+    """
+    if named is None:
+        _, table = read_file("", [])
+        service = table.get("service")
+        services = [service] if isinstance(service, str) and service else []
+        return Links(services=services, runbook=runbook, grafana=grafana)
+    names = list(dict.fromkeys(name for name in named if name))
+    return Links(services=names, expected=names, runbook=runbook, grafana=grafana)
 
 
 def _note(budget: Budget) -> None:

@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING
 
 from otel_perf.backends import compose, services
 from otel_perf.backends.probe import probe
+from otel_perf.diagnose import skew
 from otel_perf.errors import UserError
 
 from .output import write
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 PATIENCE = 180.0  # seconds until all services must be ready; the images are there by then
 PROBE = 20.0  # seconds in which what was sent must have come back
+ASKED = 3.0  # seconds for one that is asked for the time
 
 DESCRIPTION = """\
 Bring up what Grafana needs to show what otel-perf records: OpenTelemetry collector, Prometheus, Tempo, Loki and
@@ -35,7 +38,8 @@ examples:
 
   OTEL_PERF_STACK_GRAFANA_PORT=3001 otel-perf stack up
                                          another port, where 3000 is taken; also ..._PROMETHEUS_PORT, ..._TEMPO_PORT,
-                                         ..._LOKI_PORT, ..._OTLP_HTTP_PORT, ..._OTLP_GRPC_PORT, ..._HEALTH_PORT
+                                         ..._LOKI_PORT, ..._OTLP_HTTP_PORT, ..._OTLP_GRPC_PORT, ..._HEALTH_PORT;
+                                         kept until the variable is set to something else
 
 The files lie in a folder below the home directory; `up` says which, and writes them anew. Without docker,
 `otel-perf view` shows recorded runs on a local page.
@@ -93,21 +97,27 @@ def main(argv: list[str]) -> int:
 
 
 def _up(options: argparse.Namespace, folder: Path) -> int:
-    addresses = services.Addresses.of_compose(os.environ)
+    ports = compose.ports_for(folder, os.environ)
+    addresses = services.Addresses.of_compose(ports)
     docker = compose.docker()
     begun = time.monotonic()
-    kept = compose.copy(folder, addresses)
+    kept = compose.copy(folder)
     _say(f"the stack's files are in {folder}")
     if kept:
         _say(f"left as they are, since they are not what the last `up` wrote: {', '.join(kept)}")
-    compose.check_ports(os.environ, compose.running(docker, folder))
-    code = compose.compose(docker, folder, ["up", "--detach", "--remove-orphans"])
+    before = compose.kept_ports(folder)
+    compose.check_ports(ports, compose.running(docker, folder), before)
+    if moved := _moved(ports):
+        _say(f"on the ports of the last `up`, until their variables are set: {', '.join(moved)}")
+    compose.keep(folder, ports)
+    code = compose.compose(docker, folder, ["up", "--detach", "--remove-orphans"], ports)
     if code != 0:
         raise UserError(f"docker compose up ended with status {code}; what it says is above", exit_code=1)
     problems = services.wait(addresses.services, options.wait, _say)
     if problems:
         _explain(problems, docker, folder, options.wait)
         return 1
+    _say_of_clocks(addresses)
     good = _probed(addresses)
     if missing := services.missing_dashboards(addresses.services["grafana"], PROBE):
         _say(f"Grafana does not have our dashboards {', '.join(missing)}; `otel-perf stack logs grafana` says why")
@@ -115,6 +125,13 @@ def _up(options: argparse.Namespace, folder: Path) -> int:
     _say(f"up in {time.monotonic() - begun:.0f} s")
     write(_addresses(addresses, folder), "the addresses")
     return 0 if good else 1
+
+
+def _moved(ports: Mapping[str, str]) -> list[str]:
+    """Return which of *ports* are neither the default nor asked for now."""
+    defaults = {variable: str(default) for variable, default, _ in services.PORTS.values()}
+    asked = {name: os.environ.get(name, "").strip() for name in ports}
+    return [f"{name}={port}" for name, port in ports.items() if port not in (defaults[name], asked[name])]
 
 
 def _explain(problems: dict[str, str], docker: str, folder: Path, seconds: float) -> None:
@@ -126,6 +143,13 @@ def _explain(problems: dict[str, str], docker: str, folder: Path, seconds: float
         if "permission denied" in last.lower():
             _say("its volume belongs to somebody else: `otel-perf stack down --volumes` removes all volumes and data")
     _say("the containers are left running; `otel-perf stack status --wait 60` looks again, `stack down` stops them")
+
+
+def _say_of_clocks(addresses: services.Addresses) -> None:
+    """Say where the services' clock is not ours: what we send is dated by ours."""
+    ahead = skew.ahead_of(addresses.services.get("prometheus", ""), ASKED)
+    if text := skew.said(ahead, "that of the services"):
+        _say(f"{text}; where they run in a virtual machine, start that anew")
 
 
 def _probed(addresses: services.Addresses) -> bool:
@@ -155,12 +179,13 @@ def _addresses(addresses: services.Addresses, folder: Path) -> str:
 
 
 def _down(options: argparse.Namespace, folder: Path) -> int:
-    return compose.compose(compose.docker(), _there(folder), ["down", *(["--volumes"] if options.volumes else [])])
+    words = ["down", *(["--volumes"] if options.volumes else [])]
+    return compose.compose(compose.docker(), _there(folder), words, compose.ports_for(folder, os.environ))
 
 
 def _logs(options: argparse.Namespace, folder: Path) -> int:
     words = ["logs", "--tail", str(options.tail), *(["--follow"] if options.follow else []), *options.service]
-    return compose.compose(compose.docker(), _there(folder), words)
+    return compose.compose(compose.docker(), _there(folder), words, compose.ports_for(folder, os.environ))
 
 
 def _there(folder: Path) -> Path:
@@ -176,7 +201,10 @@ def _there(folder: Path) -> Path:
 
 
 def _status(options: argparse.Namespace, folder: Path) -> int:
-    addresses = services.Addresses.read(options.settings) if options.settings else compose.addresses_in(folder)
+    if options.settings:
+        addresses = services.Addresses.read(options.settings)
+    else:
+        addresses = services.Addresses.of_compose(compose.ports_for(folder, os.environ))
     problems = services.wait(addresses.services, options.wait, _say if options.wait else lambda _: None)
     rows = [
         f"{name:<13} {url:<28} {f'not ready: {problems[name]}' if name in problems else 'ready'}"
@@ -184,6 +212,8 @@ def _status(options: argparse.Namespace, folder: Path) -> int:
     ]
     write("\n".join([*rows, ""]), "the status")
     good = not problems
+    if "prometheus" not in problems:
+        _say_of_clocks(addresses)
     if options.probe and good:
         good = _probed(addresses)
     return 0 if good else 1

@@ -12,7 +12,7 @@ from otel_perf.analysis.text import duration
 from otel_perf.export import endpoint as endpoints_room
 from otel_perf.export.endpoint import SIGNALS
 
-from . import installed, network, runs, sampling, settings
+from . import installed, network, runs, sampling, settings, skew
 from .advice import Adviser
 from .found import ERROR, Finding, Part, Secrets
 
@@ -128,8 +128,19 @@ def _sending(endpoints: Endpoints, adviser: Adviser, deadline: float) -> Part:
             part.row(signal, "stay in the run folder", _unsent(signal, adviser))
             part.data[signal] = {"url": "", "state": "not sent"}
     part.findings += adviser.findings(list(reached.values()))
+    _clocks(part, list(reached.values()), deadline)
     _some_only(part, endpoints, adviser)
     return part
+
+
+def _clocks(part: Part, reached: list[Reach], deadline: float) -> None:
+    """Say where this machine's clock is not that of a receiver, as far as it tells the time."""
+    bases = {one.target.url.rpartition("/v1/")[0]: one for one in reached if one.good and one.target.protocol != "grpc"}
+    for base in bases:
+        ahead = skew.ahead_of(base, min(0.5, max(0.05, deadline - time.monotonic())))
+        if text := skew.said(ahead, "the receiver's"):
+            tell = part.error if (ahead or 0.0) >= skew.REFUSED else part.note
+            tell(text, "set both machines' clocks, by NTP for example")
 
 
 def _row(part: Part, one: Reach, adviser: Adviser) -> None:

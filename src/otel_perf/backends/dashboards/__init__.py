@@ -8,7 +8,7 @@ process, alerting; what they are built of is in shell and panels.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from otel_perf.budgets import Budget
 
 LANGUAGES = {"prometheus": "promql", "tempo": "traceql", "loki": "logql"}
+OPTIONS = {"limit": "limit", "spss": "spss", "maxLines": "limit"}  # of a panel's query: what its API calls them
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +27,11 @@ class Query:
     Attributes:
         dashboard: its uid.
         place: the panel's title, ``variable NAME`` or ``annotation NAME``.
-        language: ``promql``, ``label_values``, ``traceql``, ``trace id`` or ``logql``.
+        language: ``promql``, ``label_values``, ``query_result``, ``traceql``, ``trace id`` or ``logql``.
         text: with the dashboard's variables in it.
         instant: asked at the end of the range only.
         nothing: why the answer may be empty, as the panel says it then; empty where it must not be.
+        options: what a search is sent with, by the names of the data source's API.
     """
 
     dashboard: str
@@ -38,6 +40,7 @@ class Query:
     text: str
     instant: bool
     nothing: str
+    options: dict[str, int] = field(default_factory=dict, hash=False)
 
 
 def boards_of(budgets: Sequence[Budget]) -> list[dict[str, Any]]:
@@ -73,7 +76,8 @@ def _of(board: dict[str, Any]) -> Iterator[Query]:
     uid = board["uid"]
     for variable in board["templating"]["list"]:
         if variable["type"] == "query":
-            yield Query(uid, f"variable {variable['name']}", "label_values", variable["query"]["query"], False, "")
+            text = variable["query"]["query"]
+            yield Query(uid, f"variable {variable['name']}", text.partition("(")[0], text, False, "")
     for mark in board["annotations"]["list"]:
         if "expr" in mark:
             yield Query(uid, f"annotation {mark['name']}", "promql", mark["expr"], False, "nothing to mark")
@@ -82,7 +86,8 @@ def _of(board: dict[str, Any]) -> Iterator[Query]:
         for target in panel.get("targets", ()):
             text = target.get("expr") or target["query"]
             language = LANGUAGES[target["datasource"]["type"]] if panel["type"] != "traces" else "trace id"
-            yield Query(uid, panel["title"], language, text, bool(target.get("instant")), nothing)
+            options = {name: target[key] for key, name in OPTIONS.items() if key in target}
+            yield Query(uid, panel["title"], language, text, bool(target.get("instant")), nothing, options)
 
 
 def panels_of(board: dict[str, Any]) -> list[dict[str, Any]]:

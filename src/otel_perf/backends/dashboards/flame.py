@@ -78,9 +78,9 @@ def of_trace() -> list[Transformation]:
     """
     numbers = ("otel_perf.depth", "otel_perf.order", "otel_perf.self_ns")
     return [
-        _without("any", ("otel_perf.order", "isNull", {}), ("otel_perf.depth", "isNull", {})),
+        without("any", ("otel_perf.order", "isNull", {}), ("otel_perf.depth", "isNull", {})),
         _converted("number", *numbers),  # which makes a 0 of what is missing, so after it is left out
-        _without("all", ("otel_perf.depth", "equal", {"value": 0}), ("otel_perf.order", "greater", {"value": 0})),
+        without("all", ("otel_perf.depth", "equal", {"value": 0}), ("otel_perf.order", "greater", {"value": 0})),
         _sorted("otel_perf.order"),
         _reduced("level", "otel_perf.depth", "sum"),
         _reduced("value", "Duration", "sum"),
@@ -89,7 +89,7 @@ def of_trace() -> list[Transformation]:
     ]
 
 
-def _without(match: str, *filters: tuple[str, str, dict[str, Any]]) -> Transformation:
+def without(match: str, *filters: tuple[str, str, dict[str, Any]]) -> Transformation:
     """Return how the rows are left out of which *match*, any or all, of the filters (field, test, options) are true."""
     listed = [{"fieldName": name, "config": {"id": test, "options": options}} for name, test, options in filters]
     return "filterByValue", {"type": "exclude", "match": match, "filters": listed}

@@ -17,6 +17,8 @@ from otel_perf.metrics import names
 SERVICE, VERSION, INSTANCE = label("service.name"), label("service.version"), label("service.instance.id")
 NAMESPACE = label("service.namespace")
 GONE_AFTER = 30  # seconds without a sample after which a process is not alive; the follower sends every 2 s
+OF_INSTANCE = "service.instance.id"  # as Tempo has it, and a label since Prometheus 3
+TRACE, SHORT_ID = "traceId", "traceIdOfSearch"  # variables: the id as it is given, and without leading zeros
 UPTIME = names.UPTIME[0]  # every process sends it every second: whoever has it is there
 
 
@@ -107,14 +109,45 @@ def events(pattern: str) -> str:
 def starts() -> str:
     """Return the TraceQL of the starts in the range shown, of all services.
 
-    Only what was seen to work on Tempo 2.9: one comparison, and select().
+    Only what was seen to work on Tempo 2.9: one comparison, and select(). Those of the chosen processes are picked out
+    by their ids, which chosen_processes() gives.
     """
     attributes = ("bottleneck", "bottleneck.reason", "bottleneck.share")
-    selected = ", ".join(("resource.service.version", *(f"span.otel_perf.{name}" for name in attributes)))
+    of_resource = (f"resource.{name}" for name in ("service.version", OF_INSTANCE))
+    selected = ", ".join((*of_resource, *(f"span.otel_perf.{name}" for name in attributes)))
     return f'{{ span.otel_perf.kind = "startup" }} | select({selected})'
 
 
+def chosen_processes() -> str:
+    """Return the PromQL of the ids of the chosen processes, in a label that is called as Tempo calls them.
+
+    There is always a row, of a process that is none: an answer without rows would be left out of a join, and all starts
+    would be shown.
+    """
+    ids = f"group by ({INSTANCE}) (last_over_time({series(UPTIME)}[$__range]))"
+    named = f'label_replace({ids}, "{OF_INSTANCE}", "$1", "{INSTANCE}", "(.*)")'
+    return f'{named} or label_replace(vector(0), "{OF_INSTANCE}", "none", "", "")'
+
+
 def spans_of_trace() -> str:
-    """Return the TraceQL of the spans of the trace that the variable ``traceId`` names, for a flame graph."""
+    """Return the TraceQL of the spans of the trace that is chosen, for a flame graph."""
     selected = "name, span.otel_perf.depth, span.otel_perf.order, span.otel_perf.self_ns"
-    return f'{{ trace:id = "${{traceId}}" }} | select({selected})'
+    return f'{{ trace:id = "${{{SHORT_ID}}}" }} | select({selected})'
+
+
+def logs_of_trace() -> str:
+    """Return the LogQL of what the chosen services have logged with the trace that is chosen, none if none is."""
+    return f'{{{picked(SERVICE, "service")}}} | trace_id=~".+" | trace_id=~"0*${{{SHORT_ID}}}"'
+
+
+def short_id() -> str:
+    """Return the query of the variable SHORT_ID, with the regular expression that reads its answer.
+
+    TraceQL compares an id without its leading zeros, links from logs and exemplars have them, and no format of a
+    variable takes them away: Prometheus does.
+    """
+    written = f'label_replace(vector(0), "written", `${{{TRACE}:regex}}`, "", "")'
+    return f'query_result(label_replace({written}, "trace", "$1", "written", "0*(.*)"))'
+
+
+SHORT_ID_ANSWER = r'/trace="([^"]+)"/'

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 UID = "otel-perf-overview"
 SCORE = steps((None, BAD), (60, PENDING), (90, GOOD))
 SOME_BAD = steps((None, GOOD), (1, BAD))
+NOBODY = "No process of what is chosen was alive in this range; otel-perf doctor says why a program sends nothing"
 STATE, POINTS, ALERTS = "otel_perf.budget.state", "otel_perf.score", "otel_perf.alerts"
 
 
@@ -109,6 +110,7 @@ def _services() -> Builder[Panel]:
             "Value #B": {"thresholds": SCORE.build(), "custom.cellOptions": {"type": "color-text"}, "decimals": 0},
             "Value #C": {"thresholds": SOME_BAD.build(), "custom.cellOptions": {"type": "color-text"}},
         },
+        nothing=NOBODY,
     )
 
 
@@ -121,6 +123,7 @@ def _over_time() -> list[Builder[Panel]]:
             Asked(f"count by ({BY_VERSION}) ({alive()})", legend),
             unit="short",
             stacked=True,
+            nothing=NOBODY,
         ),
         chart(
             "Score",
@@ -128,6 +131,7 @@ def _over_time() -> list[Builder[Panel]]:
             Asked(f"min by ({BY_VERSION}) ({of_living(held(POINTS, by='min'))})", legend),
             unit="short",
             largest=100,
+            nothing=NOBODY,
         ),
     ]
 

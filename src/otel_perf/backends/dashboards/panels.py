@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 PROMETHEUS = common.DataSourceRef("prometheus", "prometheus")  # type and uid, as provisioned
 TEMPO = common.DataSourceRef("tempo", "tempo")
 LOKI = common.DataSourceRef("loki", "loki")
+MIXED = common.DataSourceRef("datasource", "-- Mixed --")  # each query names its own
 
 GOOD, PENDING, BAD, NEUTRAL = "green", "orange", "red", "blue"
 SECONDS, BYTES, CORES, SHARE, PER_SECOND = "s", "decbytes", "suffix: cores", "percentunit", "cps"
@@ -246,13 +247,15 @@ def found_spans(
     title: str,
     description: str,
     query: str,
+    among: str,
     transformations: Sequence[Transformation],
     overrides: Overrides,
     *,
     nothing: str,
 ) -> table_builders.Panel:
-    """Return a table of the spans that a TraceQL search finds, one of each trace."""
-    panel = table_builders.Panel().datasource(TEMPO).with_target(spans(query, traces=MOST_TRACES, of_each=1))
+    """Return a table of the spans that a TraceQL search finds, one of each trace, beside what PromQL says of them."""
+    panel = table_builders.Panel().datasource(MIXED).with_target(spans(query, traces=MOST_TRACES, of_each=1))
+    panel.with_target(_instant(among, "B"))
     _named(panel, title, description, 16, 8, "", nothing).min_width(80)
     for name, properties in overrides.items():
         override(panel, name, properties)
@@ -320,12 +323,20 @@ def _asking(panel: Kind, asked: Iterable[Asked], *, instant: bool = False) -> Ki
     """Add queries to a panel: over the range shown, or with *instant* once, as a table."""
     panel.datasource(PROMETHEUS)
     for letter, each in zip("ABCDEFGH", asked, strict=False):
-        query = prometheus.Dataquery().expr(each.expression).ref_id(letter).datasource(PROMETHEUS)
-        query = query.instant().format(PromQueryFormat.TABLE) if instant else query.range()
+        query = _instant(each.expression, letter) if instant else _promql(each.expression, letter).range()
         if each.exemplars:
             query.exemplar(True)
         panel.with_target(query.legend_format(each.legend) if each.legend else query)
     return panel
+
+
+def _promql(expression: str, letter: str) -> prometheus.Dataquery:
+    return prometheus.Dataquery().expr(expression).ref_id(letter).datasource(PROMETHEUS)
+
+
+def _instant(expression: str, letter: str) -> prometheus.Dataquery:
+    """Return a query whose answer is a table."""
+    return _promql(expression, letter).instant().format(PromQueryFormat.TABLE)
 
 
 def _transformed(panel: Kind, transformations: Iterable[Transformation]) -> Kind:

@@ -112,6 +112,14 @@ def chooser(
     return variable.current(models.VariableOption(selected=True, text=[ALL], value=["$__all"]))
 
 
+def derived(name: str, query: str, regex: str) -> Builder[models.VariableModel]:
+    """Return a variable that nobody sees: what *regex* reads in the answer of Prometheus to a *query* of others."""
+    asked: dict[str, object] = {"qryType": 3, "query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery"}
+    variable = builders.QueryVariable(name).datasource(PROMETHEUS).query(asked).regex(regex)
+    variable.hide(models.VariableHide.HIDE_VARIABLE).refresh(models.VariableRefresh.ON_DASHBOARD_LOAD)
+    return variable.current(models.VariableOption(selected=False, text="", value=""))
+
+
 def text(name: str, label: str, description: str) -> Builder[models.VariableModel]:
     """Return a variable that is typed, or set by a link; empty at first."""
     empty = models.VariableOption(selected=True, text="", value="")

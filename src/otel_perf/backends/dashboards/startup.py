@@ -51,15 +51,17 @@ def startup(budgets: Sequence[Budget]) -> dict[str, Any]:
         "Where the time goes": [_phases(), _slowest()],
         ONE_START: _one(),
     }
-    variable = shell.text(
-        "traceId", "Trace", "The trace id of one start; a click in the table of the slowest starts sets it."
-    )
+    said = "The trace id of one start; a click in the table of the slowest starts sets it."
+    variables = [
+        shell.text(language.TRACE, "Trace", said),
+        shell.derived(language.SHORT_ID, language.short_id(), language.SHORT_ID_ANSWER),
+    ]
     return shell.dashboard(
         UID,
         "otel-perf: Startup",
         "How long starts take by version, where the time goes, and one start in full.",
         rows,
-        variables=[variable],
+        variables=variables,
     )
 
 
@@ -145,10 +147,11 @@ def _phases() -> Builder[Panel]:
 def _slowest() -> Builder[Panel]:
     return found_spans(
         "Slowest starts",
-        "The slowest of the newest 500 starts that Tempo finds in this range, of all services, with what held each "
-        "longest; the funnel in the head of a column picks services and versions. A click on the trace shows the "
-        "start below. Tempo's search sees a start about 10 s after it has arrived.",
+        "The slowest starts of the chosen processes, with what held each longest, among the newest 500 of all services "
+        "that Tempo finds in this range. A process of which Prometheus has nothing is not shown. A click on the trace "
+        "shows the start below. Tempo's search sees a start about 10 s after it has arrived.",
         language.starts(),
+        language.chosen_processes(),
         slowest_starts(),
         _columns(),
         nothing="No start in this range",
@@ -156,13 +159,15 @@ def _slowest() -> Builder[Panel]:
 
 
 def slowest_starts() -> list[Transformation]:
-    """Return how what Tempo finds becomes the table: the slowest first.
+    """Return how what Tempo finds becomes the table: those of the chosen processes, the slowest first.
 
-    Chosen services and versions cannot be sorted out here: Grafana fills variables into transformations as JSON text,
-    where what escapes a regular expression would end it.
+    Chosen services and versions cannot be sorted out by a transformation of their own: Grafana fills variables into
+    transformations as JSON text, where what escapes a regular expression would end it. Where Tempo finds nothing, the
+    other answer is all there is, and its rows have no trace.
     """
     order = ("Trace", "Start time", "Trace Service", "service.version", "Duration", *_BOTTLENECK)
     return [
+        ("joinByField", {"byField": language.OF_INSTANCE, "mode": "inner"}),
         (
             "calculateField",
             {
@@ -173,6 +178,7 @@ def slowest_starts() -> list[Transformation]:
                 "reduce": {"reducer": "lastNotNull", "include": ["traceIdHidden"]},
             },
         ),
+        flame.without("any", ("Trace", "isNull", {})),
         ("convertFieldType", {"fields": {}, "conversions": [{"targetField": "Trace", "destinationType": "string"}]}),
         ("sortBy", {"fields": {}, "sort": [{"field": "Duration", "desc": True}]}),
         ("limit", {"limitField": 20}),
@@ -189,7 +195,7 @@ _BOTTLENECK = {
 
 
 def _columns() -> Overrides:
-    opened = shell.address(UID, f"var-traceId=${{__value.raw}}&{shell.OF_PROCESS}")
+    opened = shell.address(UID, f"var-{language.TRACE}=${{__value.raw}}&{shell.OF_PROCESS}")
     return {
         "Trace": {"links": [{"title": "Show this start", "url": opened}]},
         "Trace Service": {"displayName": "Service", "custom.filterable": True},
@@ -201,12 +207,11 @@ def _columns() -> Overrides:
 
 
 def _one() -> list[Builder[Panel]]:
-    of_trace = f'{{{language.picked(language.SERVICE, "service")}}} | trace_id="${{traceId}}"'
     return [
         trace(
             "Waterfall",
             "The spans of the trace along one time axis: phases, imports, functions.",
-            "${traceId}",
+            f"${{{language.TRACE}}}",
             nothing=CHOOSE,
         ),
         flame_of_trace(
@@ -219,7 +224,7 @@ def _one() -> list[Builder[Panel]]:
         log(
             "Events of the start",
             "What was logged with this trace: exceeded budgets, how the process ended.",
-            of_trace,
+            language.logs_of_trace(),
             nothing=CHOOSE,
         ),
     ]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from otel_perf.backends.names import series_of
+from otel_perf.backends.names import label, series_of
 from otel_perf.budgets import STARTUP
 
-from .parts import PROCESS, SERVICE, VERSION, by, group, on, span
+from .parts import PROCESS, SERVICE, VERSION, by, group, literal, on, selector, span
 
 if TYPE_CHECKING:
     from .parts import Links, Rule
@@ -20,6 +20,9 @@ KNOWN = 3600  # seconds for which a service that is silent is remembered
 SLOWER = 1.2  # times the median start of the version before
 STARTS = 5  # of each version, at least
 PAST = 86400  # seconds in which starts count
+
+SEEN, VANISHED = "otel_perf:process_seen", "otel_perf:process_vanished"
+WATCHED = "otel_perf:services_watched"
 
 
 def services_file(links: Links) -> Rule:
@@ -38,30 +41,59 @@ def _silence(links: Links) -> list[Rule]:
     A clean end leaves a stale marker: nothing is there from then on. What was killed, or does not reach us, is there
     for as long as Prometheus looks back, with a sample that gets old.
     """
-    uptime = links.series(series_of("process.uptime"))
-    vanished, seen = (links.series(f"otel_perf:process_{what}") for what in ("vanished", "seen"))
-    past = span(KNOWN)
-    return [
-        {"record": "otel_perf:process_seen", "expr": f"max {by(PROCESS)} (timestamp({uptime}))"},
+    uptime, past = links.series(series_of("process.uptime")), span(KNOWN)
+    rules: list[Rule] = [
+        {"record": SEEN, "expr": f"max {by(PROCESS)} (timestamp({uptime}))"},
         {
-            "record": "otel_perf:process_vanished",
+            "record": VANISHED,
             "expr": f"max {by(PROCESS)} (\n  timestamp({uptime}) unless last_over_time({uptime}[{span(QUIET)}])\n)",
         },
-        {
-            "alert": SILENT,
-            "expr": f"max {by(SERVICE)} (max_over_time({vanished}[{past}]))\n"
-            f">=\nmax {by(SERVICE)} (max_over_time({seen}[{past}]))",
-            "labels": {"severity": "warning"},
-            "annotations": {
-                "summary": "{{ $labels.service_name }} is silent",
-                "description": "Nothing has come from {{ $labels.service_name }} since "
-                "{{ $value | humanizeTimestamp }}, and its last process did not say that it ended: it was killed, "
-                "hangs, or does not reach the collector.",
-                "runbook_url": links.section("silent-service"),
-                "dashboard_url": links.dashboard("otel-perf-overview", "service"),
-            },
-        },
     ]
+    if not links.expected:
+        return [*rules, _silent(links, _vanished(links.series(VANISHED), links.series(SEEN), past))]
+    rules.append({"record": WATCHED, "expr": "vector(1)"})
+    return rules + [_silent(links, _missing(name, past), name) for name in links.expected]
+
+
+def _vanished(vanished: str, seen: str, past: str) -> str:
+    """Return when the last sample was of each service whose last process has vanished."""
+    return (
+        f"max {by(SERVICE)} (max_over_time({vanished}[{past}]))\n>=\nmax {by(SERVICE)} (max_over_time({seen}[{past}]))"
+    )
+
+
+def _missing(name: str, past: str) -> str:
+    """Return the same of the service *name*; and 1 where nothing has come from it for so long, or ever.
+
+    The second begins where the first forgets, with the labels that the first has where there is no namespace. It waits
+    until the rules have been at work for a while: a Prometheus that begins has seen nothing of anybody.
+    """
+    own = {label("service.name"): name}
+    seen = selector(SEEN, own)
+    watched = f"{WATCHED} offset {span(QUIET)}"
+    return f"{_vanished(selector(VANISHED, own), seen, past)}\nor\nabsent_over_time({seen}[{past}]) and on () {watched}"
+
+
+def _silent(links: Links, expression: str, name: str = "") -> Rule:
+    """Return the alert, of the service *name* or of all."""
+    said = "{{ $labels.service_name }}"
+    since = (
+        f"Nothing has come from {said} since {{{{ $value | humanizeTimestamp }}}}, and its last process did not say "
+        "that it ended: it was killed, hangs, or does not reach the collector."
+    )
+    never = f"Nothing has come from {said} in the last hour: it does not run, or does not reach the collector."
+    return {
+        "alert": SILENT,
+        "expr": expression,
+        # the second is what the series has: two rules of one name must differ in their labels
+        "labels": {"severity": "warning"} | ({label("service.name"): literal(name)} if name else {}),
+        "annotations": {
+            "summary": f"{said} is silent",
+            "description": f"{{{{ if eq $value 1.0 }}}}{never}{{{{ else }}}}{since}{{{{ end }}}}" if name else since,
+            "runbook_url": links.section("silent-service"),
+            "dashboard_url": links.dashboard("otel-perf-overview", "service"),
+        },
+    }
 
 
 def _versions(links: Links) -> list[Rule]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from otel_perf.backends.names import PROMOTED, label, promql_string
+from otel_perf.backends.names import PROMOTED, label, promql_regex, promql_string
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     Rule = dict[str, Any]
@@ -28,28 +29,37 @@ class Links:
     """What the rules are about, and where their annotations point to.
 
     Attributes:
-        service: only this service's series are judged, all if empty.
+        services: only the series of these services are judged, all if empty.
+        expected: those of them that must be there: one that never sent anything is silent, too.
         runbook: file or URL of the runbook, without its anchor.
         grafana: base URL of Grafana.
     """
 
-    __slots__ = ("grafana", "runbook", "service")
+    __slots__ = ("expected", "grafana", "runbook", "services")
 
-    def __init__(self, *, service: str = "", runbook: str = RUNBOOK, grafana: str = GRAFANA) -> None:
-        self.service = service
+    def __init__(
+        self,
+        *,
+        services: Sequence[str] = (),
+        expected: Sequence[str] = (),
+        runbook: str = RUNBOOK,
+        grafana: str = GRAFANA,
+    ) -> None:
+        self.services = tuple(services)
+        self.expected = tuple(expected)
         self.runbook = runbook
         self.grafana = grafana.rstrip("/")
 
     def series(self, name: str, labels: dict[str, str] | None = None, *, versioned: bool = False) -> str:
-        """Return a selector of the series *name* with *labels*, of the service if one was asked for.
+        """Return a selector of the series *name* with *labels*, of the services if some were asked for.
 
         Args:
             name: of the series.
             labels: that it must have.
             versioned: leave series without a version out.
         """
-        own = {label("service.name"): self.service} if self.service else {}
-        pairs = [f"{key}={promql_string(text)}" for key, text in (own | (labels or {})).items()]
+        pairs = [f"{label('service.name')}{_one_of(self.services)}"] if self.services else []
+        pairs += [f"{key}={promql_string(text)}" for key, text in (labels or {}).items()]
         pairs += [f'{label("service.version")}!=""'] if versioned else []
         return f"{name}{{{', '.join(pairs)}}}" if pairs else name
 
@@ -61,6 +71,16 @@ class Links:
     def section(self, anchor: str) -> str:
         """Return the address of a section of the runbook, as a template."""
         return f"{literal(self.runbook)}#{anchor}"
+
+
+def selector(name: str, labels: dict[str, str]) -> str:
+    """Return the series *name* with *labels*."""
+    return f"{name}{{{', '.join(f'{key}={promql_string(text)}' for key, text in labels.items())}}}"
+
+
+def _one_of(values: tuple[str, ...]) -> str:
+    """Return the matcher, without its label, of what is one of *values*."""
+    return f"={promql_string(values[0])}" if len(values) == 1 else f"=~{promql_regex(*values)}"
 
 
 def group(name: str, seconds: int, rules: list[Rule]) -> Rule:

@@ -12,11 +12,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from otel_perf.alerts import LARGE, LONG, LONGEST
-from otel_perf.backends.names import label, promql_string, series_of
+from otel_perf.backends.names import label, series_of
 from otel_perf.budgets import SEVERITIES
 
 from .of_budgets import ALIVE, EXCEEDED, WINDOW, reads_its_metric
-from .parts import OFFSET, number, span
+from .parts import OFFSET, number, selector, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -237,14 +237,10 @@ def question(budget: Budget, second: int, severities: tuple[str, ...]) -> Rule:
     }
 
 
-def selector(name: str, labels: dict[str, str]) -> str:
-    """Return the series *name* with *labels*."""
-    return f"{name}{{{', '.join(f'{key}={promql_string(text)}' for key, text in labels.items())}}}"
-
-
 def process(links: Links, instance: str = "1", version: str = "1.0") -> dict[str, str]:
-    """Return the labels of a process's series."""
-    found = {"service.name": links.service or "shop", "service.version": version, "service.instance.id": instance}
+    """Return the labels of a process's series, of the first service that the rules are about."""
+    service = links.services[0] if links.services else "shop"
+    found = {"service.name": service, "service.version": version, "service.instance.id": instance}
     return {label(key): text for key, text in found.items()}
 
 

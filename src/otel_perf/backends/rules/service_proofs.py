@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from otel_perf.backends.names import label, series_of
 from otel_perf.budgets import STARTUP
 
-from .of_services import REGRESSION, SILENT, SLOWER, STARTS
-from .parts import OFFSET, span
-from .proofs import GONE, process, selector, test, tests_file
+from .of_services import KNOWN, REGRESSION, SILENT, SLOWER, STARTS
+from .parts import OFFSET, selector, span
+from .proofs import GONE, process, test, tests_file
 
 if TYPE_CHECKING:
     from .parts import Links, Rule
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     Fires = list[tuple[int, bool]]  # second, and whether it fires then
 
 _QUARTER, _MINUTE = 15, 60
+_LIVED = "0+15x8"
+_NAME, _UPTIME = label("service.name"), series_of("process.uptime")
 
 
 def service_proofs_file(links: Links, rules: str) -> Rule:
@@ -26,26 +28,56 @@ def service_proofs_file(links: Links, rules: str) -> Rule:
 
 def _silence(links: Links) -> list[Rule]:
     """Return the tests of the silent service: samples every 15 s, the last at 2 min."""
-    lived = "0+15x8"
+    if links.expected:
+        others = [*links.expected[1:], links.expected[0]] if len(links.expected) > 1 else [f"{links.expected[0]}-2"]
+        pairs = list(zip(links.expected, others, strict=True))
+        return [one for pair in pairs for one in (*_of_any(*pair), *_of_expected(*pair))]
+    name = process(links)[_NAME]
+    other = f"{name}-2"
+    forgotten = _silent(name, other, "is forgotten after an hour", [_LIVED], [(_MINUTE * 70, False)])
+    return [*_of_any(name, other), forgotten]
+
+
+def _of_any(name: str, other: str) -> list[Rule]:
+    """Return the tests that hold of every service."""
     back = f"_x20 0+15x20 {GONE}"  # from 5 to 10 min, then a clean end
     soon, later = _MINUTE * 4 + _QUARTER, _MINUTE * 30
     named: list[tuple[str, list[str], Fires]] = [
-        ("fires 2 min after the last sample", [lived], [(_MINUTE * 4 - _QUARTER, False), (soon, True), (later, True)]),
-        ("is forgotten after an hour", [lived], [(_MINUTE * 70, False)]),
-        ("not after a clean end", [f"{lived} {GONE}"], [(soon, False), (later, False)]),
-        ("not while another process lives", [lived, "0+15x200"], [(soon, False), (later, False)]),
-        ("not once a process is back", [lived, "_x20 0+15x200"], [(soon, True), (_MINUTE * 6, False)]),
-        ("not if a later process ended cleanly", [lived, back], [(soon, True), (_MINUTE * 20, False)]),
+        ("fires 2 min after the last sample", [_LIVED], [(_MINUTE * 4 - _QUARTER, False), (soon, True), (later, True)]),
+        ("not after a clean end", [f"{_LIVED} {GONE}"], [(soon, False), (later, False)]),
+        ("not while another process lives", [_LIVED, "0+15x200"], [(soon, False), (later, False)]),
+        ("not once a process is back", [_LIVED, "_x20 0+15x200"], [(soon, True), (_MINUTE * 6, False)]),
+        ("not if a later process ended cleanly", [_LIVED, back], [(soon, True), (_MINUTE * 20, False)]),
     ]
-    return [_silent(links, *each) for each in named]
+    return [_silent(name, other, *each) for each in named]
 
 
-def _silent(links: Links, name: str, lives: list[str], fires: Fires) -> Rule:
-    series = {
-        selector(series_of("process.uptime"), process(links, f"{number}")): text for number, text in enumerate(lives, 1)
-    }
-    asked = [_question(SILENT, "service_name", process(links)[label("service.name")], *each) for each in fires]
-    return test(f"silent service: {name}", _QUARTER, series, asked, fires[-1][0] + OFFSET + _QUARTER)
+def _of_expected(name: str, other: str) -> list[Rule]:
+    """Return the tests of a service that must be there; "once" is one alert, also where one reason follows another."""
+    begun, hour = _MINUTE * 2, KNOWN + _MINUTE * 2
+    on: Fires = [(hour + _QUARTER * number, True) for number in range(-2, 4 * 8)]
+    named: list[tuple[str, list[str], Fires]] = [
+        ("fires where nothing was ever sent", [], [(begun - _QUARTER, False), (begun, True), (hour + begun, True)]),
+        ("not while it sends", ["0+15x320"], [(_QUARTER, False), (begun, False), (hour + begun, False)]),
+        ("not once it sends", ["_x40 0+15x60"], [(_MINUTE * 9, True), (_MINUTE * 11, False)]),
+        ("goes on firing after an hour, once", [_LIVED], on),
+        (
+            "fires an hour after a clean end",
+            [f"{_LIVED} {GONE}"],
+            [(hour, False), (hour + _QUARTER * 2, True), (hour + _MINUTE * 9, True)],
+        ),
+    ]
+    spaced = _silent(name, other, "the same in a namespace", [_LIVED], on, **{label("service.namespace"): "a"})
+    return [*(_silent(name, other, *each) for each in named), spaced]
+
+
+def _silent(name: str, other: str, what: str, lives: list[str], fires: Fires, **more: str) -> Rule:
+    """Return a test of the service *name*, with *more* labels, beside which an *other* is there all the time."""
+    series = {selector(_UPTIME, {_NAME: other, label("service.instance.id"): "0"}): "0+15x320"}
+    for number, text in enumerate(lives, 1):
+        series[selector(_UPTIME, {_NAME: name, label("service.instance.id"): f"{number}", **more})] = text
+    asked = [_question(SILENT, _NAME, name, *each, {_NAME: name}) for each in fires]
+    return test(f"silent service {name}: {what}", _QUARTER, series, asked, fires[-1][0] + OFFSET + _QUARTER)
 
 
 def _regression(links: Links) -> list[Rule]:
@@ -80,9 +112,9 @@ def _versions(links: Links, name: str, starts: list[list[float]], fires: Fires) 
     return test(f"startup regression: {name}", _QUARTER, series, asked, fires[-1][0] + OFFSET + _MINUTE)
 
 
-def _question(alert: str, key: str, text: str, second: int, fires: bool) -> Rule:
-    """Return the question whether *alert* fires at *second*, and for which *key*."""
-    labels = {"alertname": alert, "alertstate": "firing"}
+def _question(alert: str, key: str, text: str, second: int, fires: bool, of: dict[str, str] | None = None) -> Rule:
+    """Return the question whether *alert* fires at *second*, and for which *key*; only those with the labels *of*."""
+    labels = {"alertname": alert, "alertstate": "firing"} | (of or {})
     answer = [{"labels": selector("", {key: text}), "value": 1}] if fires else []
     return {
         "expr": f"count by ({key}) ({selector('ALERTS', labels)})",

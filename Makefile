@@ -9,7 +9,7 @@ FAST := not stack and not browser and not slow
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-all backends grafana readers lint types bench clean
+.PHONY: help venv demo test test-all fuzz backends grafana readers lint types bench reliability soak clean web web-packages web-check
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-10s %s\n' "$$t" "$$d"; done
@@ -39,8 +39,11 @@ demo: .venv/stamp-base ## record the sample application and show its startup rep
 test: .venv/stamp-dev ## unit and integration tests, a few minutes
 	$(BIN)/python -m pytest $(AT_ONCE) -m "$(FAST)"
 
-test-all: .venv/stamp-dev backends grafana readers ## every test there is; needs Go for the real backends, node and chromium
+test-all: .venv/stamp-dev backends grafana readers web-packages ## every test there is; needs Go for the real backends, node and chromium
 	$(BIN)/python -m pytest $(AT_ONCE)
+
+fuzz: .venv/stamp-dev ## show damaged and hostile files to every reader, for an hour or FUZZ_EXAMPLES=number
+	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),20000) $(BIN)/python -m pytest tests/unit/test_fuzz_readers.py --timeout 0
 
 backends: .venv/stamp-base ## build the real backends that some tests need, once per machine (15 minutes, with Go)
 	$(BIN)/python tests/stack/backends/build.py
@@ -50,6 +53,21 @@ grafana: .venv/stamp-base ## install Grafana's libraries, with which dashboards 
 
 readers: .venv/stamp-base ## install speedscope and inferno, to which exported files are shown, once per machine (1 minute, npm and cargo)
 	$(BIN)/python tests/stack/formats/install.py
+
+web/node_modules/.package-lock.json: web/package.json web/package-lock.json web/.npmrc
+	npm --prefix web ci
+	@touch $@
+
+web-packages: web/node_modules/.package-lock.json ## install the packages that the local page is built with (half a minute, with npm)
+
+web: web-packages ## build the local page into src/otel_perf/view/assets/; the same sources give the same bytes
+	npm --prefix web run build
+
+web-check: web-packages ## types and tests of the page's sources, and whether the built page is what they make
+	npm --prefix web run types
+	npm --prefix web test
+	OTEL_PERF_ASSETS=$(CURDIR)/web/node_modules/.built npm --prefix web run build
+	diff -r web/node_modules/.built src/otel_perf/view/assets
 
 lint: .venv/stamp-dev ## style, format, direction of imports, spelling
 	$(BIN)/ruff check .
@@ -62,6 +80,12 @@ types: .venv/stamp-dev ## mypy --strict on src/
 
 bench: .venv/stamp-bench ## measure against the peers, side by side
 	$(BIN)/python -m bench
+
+reliability: .venv/stamp-dev ## inject faults into real programs and write docs/reliability.md (10 minutes, Linux)
+	$(BIN)/python -m bench.reliability
+
+soak: .venv/stamp-dev ## an outage of 10 minutes, then 30 minutes at 5,000 spans a second before a dead collector
+	$(BIN)/python -m bench.soak
 
 clean: ## remove .venv, caches and recorded runs
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov build dist .otel-perf

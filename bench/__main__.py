@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import calls, context, idle, imports, instruments, measure, run, send, start, survival, writer
+from . import calls, context, idle, imports, instruments, measure, run, send, start, survival, view, writer
 from .table import Row, as_markdown, as_text
 
 GROUPS = {
@@ -22,6 +22,7 @@ GROUPS = {
     "survival": survival,
     "send": send,
     "context": context,
+    "view": view,
 }
 TEMPLATE = Path(__file__).with_name("page.md")
 

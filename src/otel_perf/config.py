@@ -1,7 +1,8 @@
 """Settings: arguments before environment before ``otel-perf.toml`` before ``[tool.otel-perf]`` before defaults.
 
-Imports only: os, sys. TABLE has a row a setting and is the one place that knows its names, type and default; load()
-reads them all once. tomllib (10 ms) is loaded only where a file of ours is there.
+Imports only: os, sys, system. TABLE has a row a setting and is the one place that knows its names, type and default;
+load() reads them all once. tomllib (10 ms) is loaded only where a file of ours is there. Variables of the OpenTelemetry
+specification that are no setting of ours are checked in variables.py; others() says whether there are any.
 """
 
 from __future__ import annotations
@@ -9,11 +10,18 @@ from __future__ import annotations
 import os
 import sys
 
+from .system import open_file
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+ENOENT, ENOTDIR = 2, 20
+MOST_BYTES = 10**6  # of a configuration file
+INTERNAL = (  # set by `otel-perf run` for its children
+    "OTEL_PERF_RUN", "OTEL_PERF_SITE", "OTEL_PERF_STARTED", "OTEL_PERF_VIEWED",
+)  # fmt: skip
 DEFAULT_PHASES = ("PreInit", "CoreInit", "DeviceManager", "Transport", "UI", "Plugins", "Ready")
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -80,8 +88,15 @@ def switch(value: object) -> bool:
 
 
 def otel_boolean(value: object) -> bool:
-    """Return true for ``true`` in any case; anything else is false, as the OpenTelemetry specification says."""
-    return str(value).strip().lower() == "true"
+    """Return a boolean of the OpenTelemetry specification: ``true`` in any case, else false, which wants a warning.
+
+    Raises:
+        ValueError: neither ``true`` nor ``false``.
+    """
+    text = str(value).strip().lower()
+    if text not in ("true", "false"):
+        raise ValueError(f"write true or false, got {value!r}")
+    return text == "true"
 
 
 def names(value: object) -> tuple[str, ...]:
@@ -275,6 +290,7 @@ TABLE: tuple[tuple[str, str, Callable[[Any], Any], Any, str], ...] = (
         None,
         "what ends the start: port:N, listen, exit or a duration; under `otel-perf run` else inferred",
     ),
+    ("view", "OTEL_PERF_VIEW", switch, False, "serve a page that shows the run, from a process of its own"),
     (
         "strict",
         "OTEL_PERF_STRICT",
@@ -334,6 +350,14 @@ TABLE: tuple[tuple[str, str, Callable[[Any], Any], Any, str], ...] = (
 )
 
 
+_KNOWN = frozenset([*(row[1] for row in TABLE), *INTERNAL])
+
+
+def others(environ: Mapping[str, str]) -> bool:
+    """Say whether a variable of OpenTelemetry is set that is no setting of ours."""
+    return any(name.startswith("OTEL_") and name not in _KNOWN and environ[name] for name in environ)
+
+
 class Settings:
     """Every setting of TABLE as an attribute.
 
@@ -350,6 +374,11 @@ class Settings:
         self.sources = sources
         self.complaints = complaints
         self.budgets = budgets
+
+    def complain(self, texts: list[str]) -> None:
+        """Add *texts*; what one says about a variable takes the place of what was said of it before."""
+        about = {text.partition(":")[0] for text in texts}
+        self.complaints = [text for text in self.complaints if text.partition(":")[0] not in about] + texts
 
     if TYPE_CHECKING:
 
@@ -374,16 +403,15 @@ def load(arguments: Mapping[str, Any], environ: Mapping[str, str] | None = None,
         values[key] = default
         for source, value in (
             ("argument", arguments.get(key)),
-            (variable, environ.get(variable) or None),  # an empty variable is unset
+            (variable, environ.get(variable)),
             (file, table.get(key)),
         ):
-            if value is None:
+            if value is None or (type(value) is str and not value.strip()):  # what is empty is unset
                 continue
             try:
                 values[key] = parse(value)
-            except (TypeError, ValueError) as error:
-                shown = default if default is not None else "the default"
-                complaints.append(f"{source}: {key}: {error}; taking {shown}")
+            except (TypeError, ValueError, OverflowError) as error:
+                complaints.append(f"{source}: {key}: {error}; taking {_shown(default)}")
                 continue
             sources[key] = source
             break
@@ -394,22 +422,31 @@ def load(arguments: Mapping[str, Any], environ: Mapping[str, str] | None = None,
     return Settings(values, sources, complaints, (file, table.get("budgets")))
 
 
+def _shown(default: object) -> str:
+    if default is None:
+        return "the default"
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
 def read_file(directory: str, complaints: list[str]) -> tuple[str, dict[str, Any]]:
     """Return name and table of the first configuration file that is there and ours."""
     for name, marker in (("otel-perf.toml", b""), ("pyproject.toml", b"otel-perf")):
-        path = os.path.join(directory, name)
         try:
-            with open(path, "rb") as file:
-                content = file.read()
-        except OSError:
+            with open_file(os.path.join(directory, name)) as file:
+                content = file.read(MOST_BYTES + 1)
+        except OSError as error:
+            if not marker and error.errno not in (ENOENT, ENOTDIR):
+                complaints.append(f"{name}: {error.strerror or error}; taking no setting from it")
             continue
         if marker not in content:
             continue
         import tomllib
 
         try:
+            if len(content) > MOST_BYTES:
+                raise ValueError("longer than 1 MB")
             table = tomllib.loads(content.decode())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             complaints.append(f"{name}: {error}; taking no setting from it")
             continue
         if marker:

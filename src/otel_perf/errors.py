@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 
+def one_line(text: str) -> str:
+    """Return *text* as one line for stderr: what a terminal obeys is written as an escape; a file may have any name."""
+    return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def _visible(letter: str) -> str:
+    return letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+
+
 class ConfigError(ValueError):
     """A setting cannot be taken; only raised where the application asked for errors (``strict``)."""
 
@@ -20,5 +29,5 @@ class UserError(Exception):
 
     def __init__(self, message: str, exit_code: int = 2) -> None:
         super().__init__(message)
-        self.message = message
+        self.message = one_line(message)
         self.exit_code = exit_code

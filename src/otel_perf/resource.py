@@ -101,7 +101,13 @@ def parse_attributes(text: str) -> dict[str, str]:
 
 
 def complaints(text: str) -> list[str]:
-    """Return a sentence about the entries of OTEL_RESOURCE_ATTRIBUTES that are no ``key=value``, if there are any."""
+    """Return a sentence about the entries of OTEL_RESOURCE_ATTRIBUTES that are no ``key=value``, if there are any.
+
+    They are named by their places: any of them may be the rest of a secret that has a comma in it.
+    """
     entries = [entry.strip() for entry in text.split(",")]
-    wrong = [entry for entry in entries if entry and ("=" not in entry or entry[0] == "=")]
-    return [f"OTEL_RESOURCE_ATTRIBUTES: no key=value, left out: {', '.join(map(repr, wrong))}"] if wrong else []
+    wrong = [str(place) for place, entry in enumerate(entries, 1) if entry and entry.find("=") < 1]
+    if not wrong:
+        return []
+    what = f"entry {wrong[0]} is" if len(wrong) == 1 else f"entries {', '.join(wrong)} are"
+    return [f"OTEL_RESOURCE_ATTRIBUTES: {what} no key=value with a comma in a value written %2C; left out"]

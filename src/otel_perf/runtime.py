@@ -75,6 +75,7 @@ class Runtime:
         self.busy = self.ending = 0  # the thread that writes, and the one that ends the process
         self.signalled = (0, 0)  # a signal that came to one of them in the meantime, and to which
         self.how: dict[str, Any] = {}  # the process ended
+        self.views = _takes_view(settings)  # the page is still to be started
         self.alarm.acquire()
 
     # --- beginning ---------------------------------------------------------------------------------------------------
@@ -282,11 +283,23 @@ class Runtime:
                 since = self._count(since)
             if mine:
                 self.counted = since
+            if self.views and self.writer.folder is not None:
+                self._view()
         finally:
             recorder.CURRENT.set(current)
             self.busy = outer
             self.writing.release()
         self.obey()
+
+    def _view(self) -> None:
+        """Start the page of this run."""
+        self.views = False
+        try:
+            from .beside import start
+
+            start(self.writer.run, os.getpid())
+        except Exception as error:  # noqa: BLE001
+            self.complain("view", f"no page: {error}")
 
     def _plan(self, begun: float) -> None:
         """Say when the next statistics are due, after those that have *begun* at that moment."""
@@ -463,6 +476,8 @@ class Runtime:
             self.write(final=True)
         except Exception as error:  # noqa: BLE001
             self.complain("exit", error)
+        if by_hand:
+            _remember_interrupt()
 
     def listen(self) -> None:
         """Handle SIGTERM and SIGHUP where nobody does, so that what is open is written before they end the process."""
@@ -470,10 +485,13 @@ class Runtime:
 
         if os.getpid() == 1:  # the first process of a container: no default action would end it
             return
+        caught = _caught()
         for name in ("SIGTERM", "SIGHUP"):
             number = getattr(_signal, name, None)
+            if number is None or caught >> number - 1 & 1:  # as by faulthandler.register(): Python does not know of it
+                continue
             try:
-                if number is not None and _signal.getsignal(number) == _signal.SIG_DFL:
+                if _signal.getsignal(number) == _signal.SIG_DFL:
                     _signal.signal(number, self.on_signal)
             except ValueError:  # not the main thread: only there can handlers be set
                 return
@@ -555,7 +573,7 @@ class Runtime:
         self.complain = self.writer.complain
         self._stop_explaining()
         self.worker, self.sender, self.unfinished = 0, None, None
-        self.busy = self.ending = 0
+        self.busy, self.ending, self.views = 0, 0, False
         self.loading = False
         self.signalled = (0, 0)
         self.statistics_due = clock.now() + STATISTICS_EVERY
@@ -606,7 +624,8 @@ def init(
         phases: names of the start's phases in order; default PreInit, CoreInit, DeviceManager, Transport, UI, Plugins,
             Ready.
         folder: where runs are kept; default ``.otel-perf`` in the working directory.
-        view: reserved for the live page; not yet used.
+        view: serve a page that shows the run, from a process of its own that ends some time after this one; its address
+            is written to stderr. Needs ``otel-perf[view]``.
         sampling: reserved for the sampling profiler; not yet used.
         strict: raise errors of our own instead of counting them, and say on stderr what is wrong with the start: phases
             out of order, missing, doubled, unknown or never closed, and its budget.
@@ -645,7 +664,7 @@ def _begin(given: dict[str, Any], booting: bool) -> None:
     if _runtime is not None:
         _begin_again(_runtime, given)
         return
-    settings = config.load(given)
+    settings = _settings(given)
     if settings.disabled:
         return
     if settings.sources.keys() & {"sampler", "sampler_argument"}:  # else everything is recorded
@@ -679,6 +698,24 @@ def _begin(given: dict[str, Any], booting: bool) -> None:
     _report_complaints(runtime)
 
 
+def _settings(given: dict[str, Any]) -> Settings:
+    """Return the settings, with complaints on whatever the environment says of OpenTelemetry."""
+    settings = config.load(given)
+    if config.others(os.environ):
+        from . import variables
+
+        settings.complain(variables.complaints(os.environ))
+    return settings
+
+
+def _takes_view(settings: Settings) -> bool:
+    """Say whether this process is to start the page of its run: nobody has; its own children will not do so again."""
+    if not settings.view or os.environ.get("OTEL_PERF_VIEWED"):
+        return False
+    os.environ["OTEL_PERF_VIEWED"] = "1"
+    return True
+
+
 def _endpoints(settings: Settings) -> Any:
     """Return where records are sent, None where nothing says so: then nothing leaves the machine."""
     if settings.endpoint is None and not any(name in os.environ for name in SENDING):
@@ -692,7 +729,7 @@ def _endpoints(settings: Settings) -> Any:
     if not environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):  # that of a configuration file counts least
         environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = settings.endpoint or ""
     endpoints = endpoint.load(argument, environ=environ, settings=settings)
-    settings.complaints.extend(endpoints.complaints)
+    settings.complain(endpoints.complaints)
     places.send({signal: target.url for signal, target in endpoints.targets.items()})
     return endpoints
 
@@ -720,9 +757,10 @@ def _begin_again(runtime: Runtime, given: dict[str, Any]) -> None:
     if runtime.writer.monitor is not None:
         runtime.writer.monitor.infers = False
     runtime.given = given
-    settings = config.load(given)
+    settings = _settings(given)
     settings.folder = runtime.settings.folder
     runtime.settings = runtime.writer.settings = settings
+    runtime.views = _takes_view(settings)
     start = startup.current
     if start is not None and not start.over:
         start.attributes["otel_perf.startup.awaits_ready"] = True
@@ -869,6 +907,26 @@ def _resident() -> int:
         with open("/proc/self/statm", "rb", buffering=0) as file:
             return int(file.read(64).split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError, AttributeError):
+        return 0
+
+
+def _remember_interrupt() -> None:
+    """Let Ctrl-C end the process by SIGINT: CPython forgets that it has to when it evaluates source text meanwhile.
+
+    A named tuple does that, and what is loaded to send the rest has some.
+    """
+    try:
+        exec("raise KeyboardInterrupt")
+    except KeyboardInterrupt:
+        return
+
+
+def _caught() -> int:
+    """Return the signals that have a handler, whoever has set it, the first one as the lowest bit; 0 without /proc."""
+    try:
+        with open("/proc/self/status", "rb", buffering=0) as file:
+            return int(file.read(8192).partition(b"SigCgt:")[2].split(None, 1)[0], 16)
+    except (OSError, ValueError, IndexError):
         return 0
 
 

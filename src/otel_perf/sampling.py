@@ -1,7 +1,7 @@
 """Which traces are recorded: OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG.
 
-Imports only: config. Source: OpenTelemetry SDK environment variables, "General SDK Configuration"; the ratio samplers
-compare the lower 64 bits of the trace id, as every SDK's TraceIdRatioBased does.
+Imports only: config; variables where a name is not ours. Source: OpenTelemetry SDK environment variables, "General SDK
+Configuration"; the ratio samplers compare the lower 64 bits of the trace id, as every SDK's TraceIdRatioBased does.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ NAMES = (
     "parentbased_always_off",
     "parentbased_traceidratio",
 )
+OTHERS = ("jaeger_remote", "parentbased_jaeger_remote", "xray")  # the program's SDK may have them, we do not
+GROUP = "opentelemetry_traces_sampler"  # of entry points
 _MASK = (1 << 64) - 1
 
 
@@ -29,8 +31,11 @@ def decisions(
     """Return the decisions on a trace that begins here and on one begun elsewhere, and complaints on the settings."""
     name, complaints = settings.sampler.strip().lower(), []
     if name not in NAMES:
-        known = ", ".join(NAMES)
-        complaints.append(f"OTEL_TRACES_SAMPLER: {name!r} is none of {known}; taking parentbased_always_on")
+        from .variables import is_installed
+
+        if name not in OTHERS and not is_installed(GROUP, name):
+            known = ", ".join(NAMES)
+            complaints.append(f"OTEL_TRACES_SAMPLER: {name!r} is none of {known}; taking parentbased_always_on")
         name = "parentbased_always_on"
     rate = 1.0
     if name.endswith("traceidratio") and settings.sampler_argument:

@@ -10,6 +10,7 @@ import os
 import sys
 
 from . import clock, imports, recorder, startup, tracing
+from .errors import one_line
 from .system import calls
 
 TYPE_CHECKING = False
@@ -26,7 +27,7 @@ STARTUP_LIMIT = 2.0  # seconds that a start may take, unless a budget says other
 def say(what: object) -> None:
     """Write one line to stderr, if there is one that takes it."""
     try:
-        sys.stderr.write(f"otel-perf: {what}\n")
+        sys.stderr.write(f"otel-perf: {one_line(str(what))}\n")
     except Exception:  # noqa: BLE001  # it may be closed, or None
         return
 

@@ -191,3 +191,31 @@ def receiver(receiver_module: Any, kept_receiver: list[Any], tmp_path: Path) -> 
     for one in started:
         if one not in kept_receiver:
             one.close()
+
+
+@pytest.fixture(scope="session")
+def viewer_module() -> Any:
+    """Return the module viewer.py: a real `otel-perf view` and a client of it."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("viewer", Path(__file__).with_name("viewer.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def make_viewer(viewer_module: Any, otel_perf: list[str]) -> Iterator[Callable[..., Any]]:
+    """Return a function that starts `otel-perf view` in a folder and gives its Viewer; none outlives the module."""
+    started: list[Any] = []
+
+    def start(folder: Path, *words: str | Path, env: Mapping[str, str | None] | None = None) -> Any:
+        command = [*otel_perf, "view", *map(str, words)]
+        started.append(viewer_module.Viewer(command, cwd=folder, env=clean_environment(env)))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()

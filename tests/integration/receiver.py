@@ -4,7 +4,8 @@
 
 It prints its ports as a JSON line and writes each request as a JSON line to FILE. How it behaves is read from stdin, one
 JSON object a line, each answered by ``ok``: delay (seconds), silent, status and retry_after (for the next ``times``
-requests, without it for all), partial (records not taken), die_after (requests; the last one is not answered), file
+requests, without it for all), echo (a refusal repeats the credentials), partial (records not taken), die_after (requests;
+the last one is not answered), file
 (another one from now on). The end of stdin ends it.
 
 Receiver is the test's side: it starts the process and decodes what came, with the official protobuf messages.
@@ -23,6 +24,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -139,7 +141,8 @@ def http_handler(store: Store) -> type[http.server.BaseHTTPRequestHandler]:
             if signal not in REQUESTS:
                 self.answer(404, b"no such path")
                 return
-            body = gzip.decompress(raw) if self.headers.get("Content-Encoding") == "gzip" else raw
+            unpack = {"gzip": gzip.decompress, "deflate": zlib.decompress}.get(self.headers.get("Content-Encoding", ""))
+            body = unpack(raw) if unpack else raw
             is_json = self.headers["Content-Type"] == "application/json"
             try:
                 message = from_json(signal, body) if is_json else REQUESTS[signal].FromString(body)
@@ -152,10 +155,12 @@ def http_handler(store: Store) -> type[http.server.BaseHTTPRequestHandler]:
             status = how.get("status", 200)
             answer = response(signal, how)
             text = json_format.MessageToJson(answer).encode() if is_json else answer.SerializeToString()
-            self.answer(status, text if status == 200 else b"no", how.get("retry_after") if status != 200 else None)
+            said = echoed(request) if how.get("echo") else None
+            wait = how.get("retry_after") if status != 200 else None
+            self.answer(status, text if status == 200 else b"no", wait, said)
 
-        def answer(self, status: int, body: bytes, retry_after: object = None) -> None:
-            self.send_response(status)
+        def answer(self, status: int, body: bytes, retry_after: object = None, said: str | None = None) -> None:
+            self.send_response(status, said)
             if retry_after is not None:
                 self.send_header("Retry-After", str(retry_after))
             self.send_header("Content-Length", str(len(body)))
@@ -168,6 +173,17 @@ def http_handler(store: Store) -> type[http.server.BaseHTTPRequestHandler]:
     return Handler
 
 
+def echoed(request: dict[str, Any]) -> str:
+    """Return what a careless or hostile receiver says: the credentials it got, and what a terminal obeys."""
+    return f"\x1b[31m{request['headers'].get('authorization')}\x1b[0m \x9b2J unknown, x-key {request['headers'].get('x-key')}"
+
+
+class WebServer(http.server.ThreadingHTTPServer):
+    def handle_error(self, *words: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # whoever breaks off is a fault that a test has made
+            super().handle_error(*words)
+
+
 def servicer(base: Any, signal: str, store: Store) -> Any:
     class Service(base):
         def Export(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
@@ -176,7 +192,7 @@ def servicer(base: Any, signal: str, store: Store) -> Any:
             if how.get("status", 200) != 200:
                 if "retry_after" in how:
                     context.set_trailing_metadata((("grpc-status-details-bin", retry_info(how)),))
-                context.abort(CODES[how["status"]], "not now")
+                context.abort(CODES[how["status"]], echoed({"headers": headers}) if how.get("echo") else "not now")
             return response(signal, how)
 
     return Service()
@@ -192,7 +208,7 @@ def retry_info(how: dict[str, Any]) -> bytes:
 
 def serve(options: argparse.Namespace) -> None:
     store = Store(options.file)
-    web = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http_handler(store))
+    web = WebServer(("127.0.0.1", 0), http_handler(store))
     web.daemon_threads = True
     rpc = grpc.server(ThreadPoolExecutor(8), options=(("grpc.so_reuseport", 0),))
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(

@@ -617,12 +617,87 @@ def test_delta_says_that_prometheus_will_not_take_it(doctor, receiver):
     assert f"→ {variable}=cumulative" in result.notes
 
 
-def test_unknown_exporter_is_wrong_with_the_value_to_write(doctor, receiver):
-    result = doctor(**{BASE: receiver().http, "OTEL_TRACES_EXPORTER": "zipkin"})
+def test_exporter_that_nobody_has_is_wrong_with_the_value_to_write(doctor, receiver):
+    result = doctor(**{BASE: receiver().http, "OTEL_TRACES_EXPORTER": "otpl"})
 
     assert 1 == result.status
-    assert "OTEL_TRACES_EXPORTER: 'zipkin' is none of otlp, console, none; it is left out" in result.wrong
-    assert "→ OTEL_TRACES_EXPORTER=otlp" in result.wrong
+    assert (
+        "OTEL_TRACES_EXPORTER: 'otpl' is none of otlp, otlp_proto_http, otlp_proto_grpc, console, none" in result.wrong
+    )
+    assert "and no installed package has such an exporter; left out → OTEL_TRACES_EXPORTER=otlp" in result.wrong
+    assert 1 == result.out.count("'otpl'")
+
+
+@pytest.mark.parametrize(
+    ("variable", "name", "fix"),
+    [
+        ("OTEL_TRACES_EXPORTER", "zipkin", "pip install opentelemetry-exporter-zipkin"),
+        ("OTEL_METRICS_EXPORTER", "prometheus", "pip install opentelemetry-exporter-prometheus"),
+        ("OTEL_PROPAGATORS", "b3multi", "pip install opentelemetry-propagator-b3"),
+    ],
+)
+def test_component_of_the_specification_that_is_not_installed_is_wrong(variable, name, fix, doctor):
+    """A start does not say so: it would have to look through all that is installed."""
+    result = doctor(**{variable: name})
+
+    assert 1 == result.status
+    assert f"{variable}: no installed package has a" in result.wrong
+    assert f"{name!r} → {fix}" in result.wrong
+
+
+def test_exporters_of_the_official_sdk_are_well_and_sent_with_the_protocol_they_name(doctor, receiver):
+    there = receiver()
+
+    grpc = doctor(**{BASE: there.grpc, "OTEL_TRACES_EXPORTER": "otlp_proto_grpc", "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"})  # fmt: skip
+    http = doctor(**{BASE: there.http, "OTEL_TRACES_EXPORTER": "otlp_proto_http", "OTEL_LOGS_EXPORTER": "console"})
+
+    assert (0, "", 0, "") == (grpc.status, grpc.wrong, http.status, http.wrong)
+    assert ["grpc", "http/protobuf"] == [one["protocol"] for one in there.requests("traces")]
+
+
+def test_sampler_and_exporter_of_the_programs_own_sdk_are_noted(doctor, tmp_path):
+    package = tmp_path / "shop_telemetry-1.0.dist-info"
+    package.mkdir()
+    (package / "entry_points.txt").write_text(
+        "[opentelemetry_traces_exporter]\nshop = shop:Exporter\n[opentelemetry_traces_sampler]\nshop = shop:Sampler\n",
+        encoding="utf-8",
+    )
+
+    result = doctor(
+        PYTHONPATH=os.pathsep.join([str(tmp_path), SRC]), OTEL_TRACES_EXPORTER="shop", OTEL_TRACES_SAMPLER="shop"
+    )
+
+    assert (0, "") == (result.status, result.wrong)
+    assert "OTEL_TRACES_EXPORTER: shop is the program's SDK's; otel-perf sends with otlp only" in result.notes
+    assert (
+        "OTEL_TRACES_SAMPLER: shop is the program's SDK's; while it has none, every trace is recorded" in result.notes
+    )
+
+
+def test_variable_that_nothing_needs_is_checked_all_the_same(doctor):
+    result = doctor(OTEL_BSP_MAX_QUEUE_SIZE="0", OTEL_PROPAGATORS="tracecontext,b4", OTEL_RESOURCE_ATTRIBUTES="a=1,b")
+
+    assert 1 == result.status
+    assert "OTEL_BSP_MAX_QUEUE_SIZE: write a whole number of 1 or more, got '0'; taking 2048" in result.wrong
+    assert "OTEL_PROPAGATORS: 'b4' is none of tracecontext, baggage, none" in result.wrong
+    assert "OTEL_RESOURCE_ATTRIBUTES: entry 2 is no key=value" in result.wrong
+
+
+def test_timeout_in_the_seconds_of_the_official_sdk_is_noted(doctor, receiver):
+    result = doctor(**{BASE: receiver().http, "OTEL_EXPORTER_OTLP_TIMEOUT": "10"})
+
+    assert (0, "") == (result.status, result.wrong)
+    assert "OTEL_EXPORTER_OTLP_TIMEOUT=10 is 10 s, as the SDK for Python reads it; the specification's" in result.notes
+
+
+def test_variable_that_is_needed_is_named_once(doctor, receiver):
+    result = doctor(
+        **{BASE: receiver().http, "OTEL_EXPORTER_OTLP_COMPRESSION": "zstd", "OTEL_BSP_SCHEDULE_DELAY": "soon"}
+    )
+
+    assert 1 == result.status
+    assert "2 things are wrong" in result.out
+    assert (1, 1) == (result.wrong.count("'zstd'"), result.wrong.count("'soon'"))
 
 
 def test_endpoint_for_one_signal_says_that_the_others_stay(doctor, receiver):
@@ -657,12 +732,14 @@ def test_sampler_that_keeps_nothing_is_wrong(doctor):
     assert "no trace that begins here is recorded: OTEL_TRACES_SAMPLER=always_off" in result.wrong
 
 
-def test_misspelt_variable_is_noted_with_the_right_one(doctor):
-    result = doctor(OTEL_EXPORTER_OTLP_TRACE_ENDPOINT="http://localhost:4318", OTEL_PERF_IMPORT="0")
+def test_misspelt_variable_of_ours_is_wrong_and_one_of_others_is_noted_with_the_right_one(doctor):
+    result = doctor(OTEL_EXPORTER_OTLP_TRACE_ENDPOINT="http://localhost:4318", OTEL_PERF_IMPORT="0", OTEL_PYTHON_X="1")
 
+    assert 1 == result.status
+    assert "OTEL_PERF_IMPORT is no setting of otel-perf; did you mean OTEL_PERF_IMPORTS?" in result.wrong
+    assert "OTEL_PYTHON_X" not in result.out
     assert "OTEL_EXPORTER_OTLP_TRACE_ENDPOINT is set and nobody reads it" in result.notes
     assert "did you mean OTEL_EXPORTER_OTLP_TRACES_ENDPOINT?" in result.notes
-    assert "did you mean OTEL_PERF_IMPORTS?" in result.notes
 
 
 # --- hooks and packages -----------------------------------------------------------------------------------------------
@@ -891,10 +968,13 @@ def test_json_says_the_same(doctor, receiver):
 
 
 def test_settings_that_cannot_be_read_end_it_in_time(doctor, tmp_path):
-    """As a file of a network disk whose server is gone: here a pipe into which nobody writes."""
-    os.mkfifo(tmp_path / "otel-perf.toml")
+    """As a file of a network disk whose server is gone: here an open() that does not come back."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import threading, otel_perf.config\notel_perf.config.open_file = lambda path: threading.Event().wait()\n",
+        encoding="utf-8",
+    )
 
-    result = doctor()
+    result = doctor(PYTHONPATH=os.pathsep.join([str(tmp_path), SRC]))
 
     assert (1, "") == (result.status, result.out)
     assert "otel-perf doctor: no result within 4.3 s: a file hangs" in result.err

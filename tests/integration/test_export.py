@@ -195,6 +195,33 @@ def test_run_is_found_by_name_folder_and_process_folder(exported, recorded, tmp_
     assert everything.startswith(exported("folded", process, cwd=tmp_path)[:100])
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="SIGKILL")
+def test_what_was_open_when_the_program_was_killed_begins_in_the_trace_and_never_ends(export, exported, tmp_path):
+    program = """
+        import os, signal, threading, time
+        import otel_perf as perf
+        perf.init(service="dies")
+
+        @perf.profile
+        def load():
+            time.sleep(30)
+
+        threading.Timer(1.8, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        with perf.phase("CoreInit"):
+            load()
+    """
+    words = [sys.executable, "-c", textwrap.dedent(program)]
+    subprocess.run(words, cwd=tmp_path, env=environment(), timeout=60, check=False)
+
+    events = json.loads(exported("chrome", cwd=tmp_path))["traceEvents"]
+    ended = {event["name"] for event in events if event["ph"] == "E"}
+    begun = [event for event in events if event["ph"] == "B" and event["name"] not in ended]
+    assert ["CoreInit", "load"] == [event["name"] for event in begun]
+    assert begun[0]["ts"] <= begun[1]["ts"]
+    assert b"CoreInit" not in exported("folded", cwd=tmp_path)
+    assert b"CoreInit" not in exported("speedscope", cwd=tmp_path)
+
+
 # --- where it is written ------------------------------------------------------------------------------------------------
 
 
@@ -396,7 +423,7 @@ def test_file_that_cannot_be_read_is_named(export, recorded, tmp_path):
 
     assert 2 == done.returncode
     assert (
-        f"otel-perf export: cannot read {process / 'metrics.jsonl'}: Is a directory; is it yours?\n"
+        f"otel-perf export: cannot read {process / 'metrics.jsonl'}: not a regular file; is it yours?\n"
         == done.stderr.decode()
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 
 import pytest
 
@@ -41,6 +42,24 @@ def test_an_empty_variable_is_unset(tmp_path):
     assert 0.005 == load(tmp_path, environ={"OTEL_PERF_IMPORT_THRESHOLD": ""}).import_threshold
 
 
+@pytest.mark.parametrize("key", [row[0] for row in config.TABLE])
+@pytest.mark.parametrize("empty", ["", " ", "\t"])
+def test_what_is_empty_is_unset_wherever_it_stands(tmp_path, key, empty):
+    variable, default = next((row[1], row[3]) for row in config.TABLE if row[0] == key)
+
+    settings = load(tmp_path, {key: empty}, {variable: empty}, otel_perf_toml=f'{key} = "{empty}"')
+
+    assert (default, {}, []) == (getattr(settings, key), settings.sources, settings.complaints)
+
+
+@pytest.mark.parametrize("key", ["import_threshold", "folder_limit", "keep_runs"])
+def test_a_number_without_bounds_costs_its_setting_only(tmp_path, key):
+    settings = load(tmp_path, otel_perf_toml=f"{key} = {'9' * 400}\nservice = 'shop'")
+
+    assert "shop" == settings.service
+    assert len(settings.complaints) == (key != "keep_runs")  # which may be as large as it likes
+
+
 def test_a_bad_value_is_named_once_and_the_default_taken(tmp_path):
     settings = load(tmp_path, environ={"OTEL_PERF_IMPORT_THRESHOLD": "soon"})
 
@@ -61,6 +80,67 @@ def test_a_bad_argument_leaves_the_environment_its_turn(tmp_path):
 def test_a_broken_file_and_an_unknown_key_are_named(tmp_path):
     assert "otel-perf.toml" in load(tmp_path, otel_perf_toml="x = [").complaints[0]
     assert "'servise' is no setting" in load(tmp_path, otel_perf_toml='servise = "x"').complaints[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\xff\xfe", "otel-perf.toml: 'utf-8' codec can't decode"),
+        (b"x = " + b"[" * 100_000, "otel-perf.toml: maximum recursion depth exceeded"),
+        (b"x = 1\nx = 2", "otel-perf.toml: Cannot overwrite a value"),
+        (b"#" * 1_000_001, "otel-perf.toml: longer than 1 MB; taking no setting from it"),
+    ],
+)
+def test_a_file_that_cannot_be_read_as_toml_is_named_and_the_next_one_counts(tmp_path, content, said):
+    (tmp_path / "otel-perf.toml").write_bytes(content)
+
+    settings = load(tmp_path, pyproject_toml='[tool.otel-perf]\nservice = "project"')
+
+    assert "project" == settings.service
+    (complaint,) = settings.complaints
+    assert complaint.startswith(said)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with a name")
+def test_a_pipe_in_place_of_the_file_is_named_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "otel-perf.toml")
+    os.mkfifo(tmp_path / "pyproject.toml")
+
+    assert ["otel-perf.toml: not a regular file; taking no setting from it"] == load(tmp_path).complaints
+
+
+def test_a_folder_in_place_of_the_file_is_named(tmp_path):
+    (tmp_path / "otel-perf.toml").mkdir()
+
+    (complaint,) = load(tmp_path).complaints
+
+    assert complaint.startswith("otel-perf.toml: Is a directory")
+
+
+def test_what_is_known_better_takes_the_place_of_what_was_said_before(tmp_path):
+    settings = load(tmp_path, environ={"OTEL_PERF_KEEP_RUNS": "many"})
+
+    settings.complain(["A: wrong", "B: wrong"])
+    settings.complain(["A: quite wrong", "A: twice"])
+
+    assert ["OTEL_PERF_KEEP_RUNS", "B", "A", "A"] == [text.partition(":")[0] for text in settings.complaints]
+    assert ["A: quite wrong", "A: twice"] == settings.complaints[2:]
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("OTEL_BSP_MAX_QUEUE_SIZE", True),
+        ("OTEL_PERF_KEEP_RUN", True),
+        ("OTEL_PERF_KEEP_RUNS", False),
+        ("OTEL_PERF_RUN", False),
+        ("OTELCOL", False),
+        ("HOME", False),
+    ],
+)
+def test_only_what_is_no_setting_of_ours_has_the_other_table_loaded(name, other):
+    assert other is config.others({name: "1"})
+    assert config.others({name: ""}) is False
 
 
 @pytest.mark.parametrize(
@@ -109,9 +189,18 @@ def test_phases_without_names_or_with_doubles_are_refused(value):
         config.names(value)
 
 
-@pytest.mark.parametrize(("text", "expected"), [("TRUE", True), ("true", True), ("1", False), ("yes", False)])
-def test_an_otel_boolean_is_true_for_true_only(text, expected):
+@pytest.mark.parametrize(("text", "expected"), [("TRUE", True), ("true", True), ("False", False), (" false ", False)])
+def test_an_otel_boolean_is_true_or_false(text, expected):
     assert expected is config.otel_boolean(text)
+
+
+@pytest.mark.parametrize("text", ["1", "yes", "on", "0", "ture"])
+def test_an_otel_boolean_of_another_word_is_false_and_named(tmp_path, text):
+    """The specification: false by anything else than true, and a warning where it is not false."""
+    settings = load(tmp_path, environ={"OTEL_SDK_DISABLED": text})
+
+    assert settings.disabled is False
+    assert [f"OTEL_SDK_DISABLED: disabled: write true or false, got {text!r}; taking false"] == settings.complaints
 
 
 def test_every_setting_has_a_variable_of_its_own_and_a_meaning():

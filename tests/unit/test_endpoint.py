@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
 
-from otel_perf.export.endpoint import Endpoints, Target, load
+from otel_perf.export.endpoint import Endpoints, Target, load, shown_url
 
 E = "OTEL_EXPORTER_OTLP_"
 
@@ -56,11 +57,31 @@ def test_console_alone_has_no_url_and_both_may_be_named():
     assert ("otlp", "console") == target({"OTEL_TRACES_EXPORTER": "otlp, console"}).exporters
 
 
-def test_unknown_exporter_is_named_and_the_others_count():
+def test_exporter_of_the_programs_own_sdk_is_its_affair_and_the_others_count():
     found = read({"OTEL_TRACES_EXPORTER": "zipkin,otlp"})
 
     assert ("otlp",) == found.targets["traces"].exporters
+    assert [] == found.complaints
+
+
+def test_exporter_that_is_not_ours_is_named_where_everything_is_to_be_sent():
+    found = read({"OTEL_TRACES_EXPORTER": "zipkin,otlp"}, everything=True)
+
     assert ["OTEL_TRACES_EXPORTER: 'zipkin' is none of otlp, console, none; it is left out"] == found.complaints
+
+
+@pytest.mark.parametrize(
+    ("name", "protocol", "url"),
+    [
+        ("otlp_proto_http", "http/protobuf", "http://localhost:4318/v1/traces"),
+        ("otlp_proto_grpc", "grpc", "http://localhost:4317"),
+        ("OTLP", "http/json", "http://localhost:4318/v1/traces"),
+    ],
+)
+def test_exporter_by_its_name_in_the_sdk_says_the_protocol(name, protocol, url):
+    found = target({"OTEL_TRACES_EXPORTER": f"{name},", f"{E}PROTOCOL": "http/json"})
+
+    assert (("otlp",), protocol, url) == (found.exporters, found.protocol, found.url)
 
 
 def test_empty_variable_is_unset():
@@ -116,11 +137,62 @@ def test_what_is_no_url_of_a_collector_sends_nothing_and_is_named(url):
     assert url in found.complaints[0]
 
 
-def test_password_in_the_url_is_used_and_never_shown():
-    found = target({f"{E}ENDPOINT": "http://user:secret@c:4318/?token=secret"})
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc", "http/json"])
+def test_user_in_the_url_becomes_a_header_and_is_never_shown(protocol):
+    """No library finds the password in a URL, then, to repeat it in a message."""
+    found = target({f"{E}ENDPOINT": "http://user:s%3Acret@c:4318", f"{E}PROTOCOL": protocol})
 
-    assert "user:secret@" in found.url
+    assert {"authorization": "Basic " + base64.b64encode(b"user:s:cret").decode()} == found.headers
+    assert "cret" not in found.url + found.shown + repr(found)
+
+
+def test_header_that_is_set_wins_over_the_user_in_the_url():
+    environ = {f"{E}ENDPOINT": "http://user:secret@c:4318", f"{E}HEADERS": "authorization=Bearer%20x"}
+
+    assert {"authorization": "Bearer x"} == target(environ).headers
+
+
+@pytest.mark.parametrize(
+    ("variable", "url"),
+    [("ENDPOINT", "http://c:4318/v1/traces?token=secret"), ("TRACES_ENDPOINT", "http://c:4318/?token=secret")],
+)
+def test_query_of_the_url_is_used_and_never_shown(variable, url):
+    found = target({f"{E}{variable}": "http://c:4318?token=secret"})
+
+    assert url == found.url
     assert "secret" not in found.shown + repr(found)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://user:secret@c:4318/a", "http://c:4318/a"),
+        ("http://user:sec/ret@c:4318/a", "http://c:4318/a"),
+        ("http://user:sec?ret@c:4318/a", "http://***"),
+        ("http://user:sec#ret@c:4318/a", "http://***"),
+        ("http://c:4318/a?token=secret", "http://c:4318/a"),
+        ("http://c:4318/a?token=sec@ret", "http://***"),
+        ("http://c:4318/a#secret", "http://c:4318/a"),
+        ("user:secret@c:4318", "c:4318"),
+        ("secret@c", "c"),
+        ("", ""),
+    ],
+)
+def test_url_is_shown_without_user_password_and_query(url, shown):
+    assert shown == shown_url(url)
+
+
+@pytest.mark.parametrize("url", ["ftp://user:secret@c", "http://user:secret@:4318", "http://c:port?token=secret"])
+def test_secret_of_a_url_that_is_none_is_not_in_the_complaint(url):
+    assert "secret" not in read({f"{E}TRACES_ENDPOINT": url}).complaints[0]
+
+
+def test_texts_lose_the_secrets_of_a_target():
+    environ = {f"{E}TRACES_ENDPOINT": "http://user:hunter22@c/?key=quer1", f"{E}HEADERS": "x-key=Bearer%20sesame,y=abc"}
+
+    found = target(environ).hide("Bearer sesame, sesame, quer1, dXNlcjpodW50ZXIyMg==, abc")
+
+    assert "***, ***, ***, ***, abc" == found  # what is that short stands in every other word
 
 
 # --- how ---------------------------------------------------------------------------------------------------
@@ -149,6 +221,24 @@ def test_headers_are_percent_decoded_and_those_of_a_signal_replace_the_general_o
     assert {"api-key": "k=v"} == target(environ, "logs").headers
 
 
+@pytest.mark.parametrize(
+    ("entry", "http", "grpc"),
+    [
+        ("x=caf%C3%A9", True, False),
+        ("x=%E2%82%AC", False, False),
+        ("x!y=1", True, False),
+        ("x-bin=1", True, False),
+        ("a.b-c_9=~!", True, True),
+    ],
+)
+def test_header_that_its_protocol_cannot_carry_is_named_before_every_request_fails(entry, http, grpc):
+    """gRPC answers INTERNAL to it, for which records would be dropped."""
+    for protocol, good in (("http/protobuf", http), ("http/json", http), ("grpc", grpc)):
+        found = read({f"{E}TRACES_ENDPOINT": "http://c/", f"{E}HEADERS": entry, f"{E}PROTOCOL": protocol})
+
+        assert (int(good), int(not good)) == (len(found.targets["traces"].headers), len(found.complaints))
+
+
 @pytest.mark.parametrize("entry", ["secret", "a b=secret", "key=sec%0Aret", "=secret"])
 def test_header_that_is_none_is_named_by_its_place_and_never_by_its_value(entry):
     found = read({f"{E}TRACES_ENDPOINT": "http://c/", f"{E}HEADERS": f"a=1,{entry}"})
@@ -162,11 +252,18 @@ def test_timeout_is_in_milliseconds():
     assert 10.0 == target({f"{E}ENDPOINT": "http://c"}).timeout
 
 
-def test_timeout_that_was_meant_in_seconds_is_named_and_not_taken():
-    found = read({f"{E}TRACES_ENDPOINT": "http://c/", f"{E}TIMEOUT": "10"})
+@pytest.mark.parametrize(("text", "seconds"), [("10", 10.0), ("2.5", 2.5), ("99", 99.0), ("100", 0.1)])
+def test_timeout_that_no_request_could_keep_is_in_seconds_as_the_official_sdk_reads_it(text, seconds):
+    """It takes seconds against the specification, so that one variable cannot say both."""
+    found = read({f"{E}TRACES_ENDPOINT": "http://c/", f"{E}TIMEOUT": text})
 
-    assert 10.0 == found.targets["traces"].timeout
-    assert "10 is 10 ms, the specification's unit" in found.complaints[0]
+    assert (seconds, []) == (found.targets["traces"].timeout, found.complaints)
+
+
+def test_timeout_of_zero_is_no_limit():
+    found = read({f"{E}TRACES_ENDPOINT": "http://c/", f"{E}TIMEOUT": "0"})
+
+    assert (3600.0, []) == (found.targets["traces"].timeout, found.complaints)
 
 
 @pytest.mark.parametrize("text", ["soon", "-1", "nan", "1e999"])
@@ -177,10 +274,11 @@ def test_timeout_that_is_no_number_is_named_with_the_default_taken(text):
     assert [f"{E}TIMEOUT: write a number of milliseconds, got {text!r}; taking 10000"] == found.complaints
 
 
-def test_compression_is_gzip_or_none():
+def test_compression_is_gzip_deflate_or_none():
+    assert "deflate" == target({f"{E}ENDPOINT": "http://c", f"{E}COMPRESSION": "deflate"}).compression
     assert "gzip" == target({f"{E}ENDPOINT": "http://c", f"{E}TRACES_COMPRESSION": "GZIP"}).compression
     assert "" == target({f"{E}ENDPOINT": "http://c", f"{E}COMPRESSION": "none"}).compression
-    assert [f"{E}COMPRESSION: 'zstd' is none of gzip, none; taking none"] == read(
+    assert [f"{E}COMPRESSION: 'zstd' is none of gzip, deflate, none; taking none"] == read(
         {f"{E}ENDPOINT": "http://c", f"{E}COMPRESSION": "zstd"}
     ).complaints
 
@@ -195,6 +293,15 @@ def test_certificates_of_a_signal_win_and_a_missing_file_is_named(tmp_path):
     assert [str(there), str(there), "gone.pem"] == [one.certificate for one in found.targets.values()]
     assert [
         f"{E}LOGS_CERTIFICATE: cannot read the file 'gone.pem'; requests will fail until it is there"
+    ] == found.complaints
+
+
+@pytest.mark.parametrize("text", ["-----BEGIN PRIVATE KEY-----", "MII\nE", "k" * 3000])
+def test_key_in_place_of_its_file_is_not_in_the_complaint(text):
+    found = read({f"{E}TRACES_ENDPOINT": "https://c/", f"{E}CLIENT_KEY": text})
+
+    assert [
+        f"{E}CLIENT_KEY: cannot read the file that is named there; requests will fail until it is there"
     ] == found.complaints
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from otel_perf.analysis.unfinished import Unfinished
 from otel_perf.formats import chrome, folded, pprof, silent, speedscope, story, tracks
 from otel_perf.formats.story import Story
 from otel_perf.formats.tracks import Paths, steps_of
@@ -509,6 +510,53 @@ def test_chrome_has_counters_and_alerts(told):
         alert["s"],
         alert["args"]["severity"],
     )
+
+
+def opened(*path, since, kind="function"):
+    return Unfinished(path, kind, ZERO + since)
+
+
+def test_chrome_has_what_never_ended_by_its_begin_and_with_what_was_open_around_it(told, tmp_path):
+    run = told([span("a", 5_000, 10_000, 1)])
+    unfinished = [
+        opened("Core", "load", "read", since=9_000),
+        opened("Core", since=6_000, kind="phase"),
+        opened("work", since=7_000),
+        opened("Core", "load", since=8_000, kind="nonsense"),
+        opened("Core", since=6_500),  # on another thread
+        opened("never", since=-ZERO),
+    ]
+    with Story("killed") as killed:
+        killed.read(run.processes[0].path, True, silent, unfinished)
+        events = json.loads(written(killed, "chrome"))["traceEvents"]
+        others = {name: written(killed, name) for name in ("folded", "speedscope", "pprof")}
+
+    tracks = {event["tid"]: event["args"]["name"] for event in events if event["name"] == "thread_name"}
+    ended = {event["name"] for event in events if event["ph"] == "E"}
+    assert [
+        ("unfinished", "phase", "Core", 1.0),
+        ("unfinished", "span", "load", 3.0),
+        ("unfinished", "function", "read", 4.0),
+        ("unfinished (2)", "function", "Core", 1.5),
+        ("unfinished (3)", "function", "work", 2.0),
+    ] == [
+        (tracks[event["tid"]], event["cat"], event["name"], event["ts"])
+        for event in events
+        if event["ph"] == "B" and event["name"] not in ended
+    ]
+    assert {"a"} == ended
+    assert {name: written(run, name).replace(b"one run", b"killed") for name in ("folded", "speedscope")} == {
+        name: others[name] for name in ("folded", "speedscope")
+    }
+    assert of_pprof(written(run, "pprof")) == of_pprof(others["pprof"])
+
+
+def test_process_that_died_before_its_first_span_is_told(tmp_path):
+    with Story("killed") as killed:
+        killed.read(str(tmp_path), True, silent, [opened("Core", since=6_000), opened("Core", "load", since=7_000)])
+        events = json.loads(written(killed, "chrome"))["traceEvents"]
+
+    assert [("Core", 0.0), ("load", 1.0)] == [(event["name"], event["ts"]) for event in events if event["ph"] == "B"]
 
 
 def test_moment_before_the_first_span_is_written_as_one():

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from otel_perf.analysis.gate import judge_budgets
-from otel_perf.analysis.model import load_process
+from otel_perf.analysis.loading import load_process
 from otel_perf.budgets import Budget, read
 from otel_perf.errors import ConfigError
 

@@ -13,7 +13,7 @@ from otel_perf.analysis import sampled, standing
 from otel_perf.analysis.as_json import report_object
 from otel_perf.analysis.as_markdown import report_markdown
 from otel_perf.analysis.gate import judge_budgets
-from otel_perf.analysis.model import load_process
+from otel_perf.analysis.loading import load_process
 from otel_perf.analysis.record import MOST_ALERTS, Series
 from otel_perf.analysis.report import report_text
 from otel_perf.analysis.text import Style, cells

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from otel_perf.analysis.as_json import report_object
 from otel_perf.analysis.as_markdown import code, escape, report_markdown
-from otel_perf.analysis.model import load_process
+from otel_perf.analysis.loading import load_process
 from otel_perf.analysis.report import report_text
 from otel_perf.analysis.text import cells
 

@@ -132,19 +132,25 @@ class Explanation:
 
 def explain(process: Process, start: Start) -> Explanation:
     """Explain the start of *process*; of one whose end was not recorded, as far as it went."""
-    root = _step(start.root, start.root.start)
-    steps = {id(start.root): root}
-    above = {id(child): id(node) for top in start.tops() for node in nodes_below(top) for child in node.children}
-    nodes = [node for top in start.tops() for node in nodes_below(top) if node is not start.root]
-    steps |= {id(node): _step(node, start.root.start) for node in nodes}
-    join(root, id(start.root), [(id(node), above.get(id(node)), steps[id(node)]) for node in nodes])
-    found = Explanation(root, follow(root), steps)
+    found = find_path(start)
+    root = found.root
     groups = [group for group in bottlenecks(root) if _matters(group.seconds, root)]
     advisor = _Advisor(process, start, root, groups)
     found.bottlenecks = [advisor.bottleneck(group) for group in groups[:MOST_BOTTLENECKS]]
     found.recommendations = advisor.recommendations()
     found.cold = list(advisor.cold())
     return found
+
+
+def find_path(start: Start) -> Explanation:
+    """Find the critical path of *start*, or of any other trace of that form, without a word on why."""
+    root = _step(start.root, start.root.start)
+    steps = {id(start.root): root}
+    above = {id(child): id(node) for top in start.tops() for node in nodes_below(top) for child in node.children}
+    nodes = [node for top in start.tops() for node in nodes_below(top) if node is not start.root]
+    steps |= {id(node): _step(node, start.root.start) for node in nodes}
+    join(root, id(start.root), [(id(node), above.get(id(node)), steps[id(node)]) for node in nodes])
+    return Explanation(root, follow(root), steps)
 
 
 def _step(node: Node, began: int) -> Step:

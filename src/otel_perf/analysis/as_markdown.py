@@ -154,8 +154,9 @@ def _alerts(process: Process) -> list[str]:
 def _metrics(process: Process) -> list[str]:
     rows = []
     for row in rows_of(process):
-        numbers = [row.shown(value) for value in (row.series.low, row.series.average, row.series.high, row.series.last)]
-        chart = sparkline(course_of(row.series, process, min(CELLS, row.series.count)), plain=False)
+        series = row.series
+        numbers = [escape(row.shown(value)) for value in (series.low, series.average, series.high, series.last)]
+        chart = sparkline(course_of(series, process, min(CELLS, series.count)), plain=False)
         rows.append([row.label.strip(), *numbers, f"<code>{chart}</code>", escape(limits_text(row))])
     if not rows:
         return []

@@ -73,6 +73,8 @@ def ending_of(process: Process) -> Ending | None:
 def _unsaid(process: Process) -> Ending | None:
     if not process.nodes or text_of(process.root_attributes, "otel_perf.ready") in KNOWN_BY_ROOT:
         return None
+    if text_of(process.resource, "otel_perf.imported.times"):  # of a log that does not say when anything was
+        return None
     began = min(node.start for node in process.nodes)
     if is_running(process, began):
         return Ending("running", unfinished=text_of_all(process.unfinished))

@@ -145,6 +145,7 @@ def _row(series: str, kind: str, point: Point, durations: array[float], quantile
         row.exact = True
     else:
         row.percentiles = tuple(histogram_percentile(point, q) for q in quantiles)
+        row.exact = not (point.buckets or point.zero_count)  # there are none: of an imported profile
     return row
 
 

@@ -4,38 +4,35 @@ The spans of the start are kept, each as a slim Node; of everything after it onl
 long each function's spans took, how many there were, which were slowest; of what was sampled a few hundred points. A
 run of a million spans, or of many days, so stays within memory.
 
-Reading order: Node, Process, load_process(); summarize() finds the start's root alone, for lists of runs.
+Reading order: Node, Process; loading.py reads one. summarize() finds the start's root alone, for lists of runs.
 """
 
 from __future__ import annotations
 
 import os
-from array import array
 from dataclasses import dataclass, field
-from heapq import heappush, heappushpop
 from typing import TYPE_CHECKING, Any
 
 from otel_perf.errors import UserError
-from otel_perf.export.decode import read_logs, read_points, read_spans
+from otel_perf.export.decode import read_spans
 from otel_perf.export.json_values import Skipped
-from otel_perf.export.runs import LOGS, METRICS, TRACES
+from otel_perf.export.runs import TRACES
 
 from .record import Record
-from .unfinished import Unfinished, read_unfinished
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Iterable, Iterator
 
     from otel_perf.budgets import Budget
     from otel_perf.export.decode import Point, Span
 
+    from .unfinished import Unfinished
+
 # What otel_perf.kind may be; a span of somebody else has none and is a "span".
 KINDS = ("startup", "phase", "import", "function", "operation")
 REMOTE = 0x200  # of a span's flags: its parent lives in another process
-SLOWEST = 5
 MARGIN = 1.0  # seconds by which a process may be younger than its first record
-LATE_IMPORTS = 1_000  # imports after the start that are kept: the longest
-ENDED = "otel_perf.process.ended"
 END = "otel_perf.end"
 USABLE = "otel_perf.startup.usable"
 # What a span says about why it took so long; analysis/critical.py reads them.
@@ -111,6 +108,14 @@ class Node:
         return f"Node({self.kind} {self.name!r}, {self.duration:.6f} s, {len(self.children)} children)"
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call, or a span of the OpenTelemetry API, and the trace that it is in."""
+
+    trace_id: str
+    node: Node
+
+
 @dataclass(slots=True)
 class After:
     """What was recorded after the start, or outside it.
@@ -138,8 +143,10 @@ class Process:
             service name.
         root: the start's root, None if its end was not recorded.
         root_attributes: all attributes of the root.
+        start_trace: id of the start's trace, empty where there is none.
         nodes: spans of the start, the root among them, in the order in which they ended.
         durations: by span name, ``code.function.name`` and kind: seconds of each call that is a whole span.
+        calls: the slowest of the whole run, the slowest first.
         points: the last point of every series, by instrument.
         record: what it sampled and judged once a second, and its alerts.
         budgets: definitions that whoever reads this knows of; what the process said of its budgets goes before.
@@ -148,6 +155,7 @@ class Process:
         unfinished: what was open when it was last seen.
         others: names of the run's other processes.
         skipped: what could not be read, by file.
+        running: it still runs; None: whoever wants to know looks.
     """
 
     path: str
@@ -156,9 +164,11 @@ class Process:
     resource: dict[str, Any] = field(default_factory=dict)
     root: Node | None = None
     root_attributes: dict[str, Any] = field(default_factory=dict)
+    start_trace: str = ""
     nodes: list[Node] = field(default_factory=list)
     after: After = field(default_factory=After)
     durations: dict[tuple[str, str, str], array[float]] = field(default_factory=dict)
+    calls: list[Call] = field(default_factory=list)
     points: dict[str, list[Point]] = field(default_factory=dict)
     record: Record = field(default_factory=Record)
     budgets: list[Budget] = field(default_factory=list)
@@ -167,6 +177,7 @@ class Process:
     unfinished: list[Unfinished] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     skipped: dict[str, Skipped] = field(default_factory=dict)
+    running: bool | None = None
 
     @property
     def service(self) -> str:
@@ -188,6 +199,8 @@ def is_running(process: Process, began: int) -> bool:
     """Say whether *process*, begun at *began* (ns since 1970), still runs here: its pid may be another's by now."""
     import psutil
 
+    if process.running is not None:
+        return process.running
     host = text_of(process.resource, "host.name")
     pid = number_of(process.resource, "process.pid")
     if pid is None or (host and hasattr(os, "uname") and host != os.uname().nodename):
@@ -246,160 +259,6 @@ def _error_of(span: Span) -> str | None:
     return (span.status_message or "error") if span.status_code == 2 else None
 
 
-# --- loading ------------------------------------------------------------------------------------------------
-
-
-def load_process(path: str, others: Iterable[str] = ()) -> Process:
-    """Read the folder of one process.
-
-    Args:
-        path: the folder.
-        others: names of the run's other processes, for the report to list.
-
-    Raises: UserError: a file is there and cannot be read.
-    """
-    full = os.path.abspath(path)
-    process = Process(path, os.path.basename(os.path.dirname(full)), os.path.basename(full), others=list(others))
-    loader = _Loader(process)
-    for span in _reading(process.skipped, os.path.join(path, TRACES), read_spans):
-        loader.add(span)
-    loader.finish()
-    latest: dict[tuple[str, str], Point] = {}
-    for point in _reading(process.skipped, os.path.join(path, METRICS), read_points):
-        latest[point.metric, repr(sorted(point.attributes.items(), key=lambda item: item[0]))] = point
-        process.record.point(point)
-        process.resource = process.resource or point.resource
-    process.record.close()
-    for point in latest.values():
-        process.points.setdefault(point.metric, []).append(point)
-    process.usable = number_of(process.root_attributes, USABLE)
-    if END in process.root_attributes:
-        process.ended = {END: process.root_attributes[END]}
-    process.unfinished = read_unfinished(path)
-    for log in _reading(process.skipped, os.path.join(path, LOGS), read_logs):
-        process.resource = process.resource or log.resource
-        if process.record.event(log):
-            continue
-        if log.event == ENDED:
-            first = text_of(process.ended, END)
-            process.ended |= log.attributes
-            if first and text_of(log.attributes, END) == "status":  # the parent knows the code, the process knows why
-                process.ended[END] = first
-        elif log.event == USABLE and process.usable is None:
-            process.usable = number_of(log.attributes, USABLE)
-    return process
-
-
-def _reading(counts: dict[str, Skipped], path: str, read: Any, **options: Any) -> Iterator[Any]:
-    """Yield what *read* reads from *path*; what was skipped stands in *counts*."""
-    skipped = Skipped()
-    try:
-        yield from read(path, skipped, **options)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}; is it yours?") from None
-    if skipped:
-        counts[path] = skipped
-
-
-class _Loader:
-    """Sorts spans into those of the start and the others, before it is known which trace is the start."""
-
-    def __init__(self, process: Process) -> None:
-        self.process = process
-        self.start_trace = ""
-        self.traces: dict[str, list[Node]] = {}  # as long as each may still be the start
-        self.elsewhere: set[str] = set()  # traces that are not
-        self.slowest: list[tuple[int, int, Node]] = []
-        self.late: list[tuple[int, int, Node]] = []  # imports after the start
-
-    def add(self, span: Span) -> None:
-        """Take one span, in the order in which they ended."""
-        node = node_of(span)
-        process = self.process
-        if span.resource:
-            process.resource = span.resource
-        self._time(node)
-        trace = span.trace_id
-        if trace == self.start_trace:
-            process.nodes.append(node)
-            if len(process.nodes) > 1 and not self._in_start(node):
-                process.nodes.pop()
-                self._elsewhere(node, caused=False)
-        elif self.start_trace or trace in self.elsewhere:
-            self._elsewhere(node, caused=bool(span.parent_id) and not span.flags & REMOTE)
-        elif node.kind == "startup":
-            self._found(trace, node, span)
-        elif not span.parent_id or span.flags & REMOTE:  # the trace's root, and no start
-            self._give_up(trace)
-            self._elsewhere(node, caused=False)
-        else:
-            self.traces.setdefault(trace, []).append(node)
-
-    def finish(self) -> None:
-        """Decide which trace is the start, if no root said so."""
-        if not self.start_trace:
-            unfinished = {
-                trace: min(node.start for node in nodes)
-                for trace, nodes in self.traces.items()
-                if any(node.kind in ("phase", "import") for node in nodes)
-            }
-            if unfinished:
-                self.start_trace = min(unfinished, key=lambda trace: unfinished[trace])
-                self.process.nodes = self.traces.pop(self.start_trace)
-        for trace in list(self.traces):
-            self._give_up(trace)
-        after = self.process.after
-        after.slowest = [node for _, _, node in sorted(self.slowest, key=lambda row: row[:2])[::-1]]
-        late = [node for _, _, node in sorted(self.late, key=lambda row: row[:2])[::-1]]
-        inside = {node.span_id for node in late}
-        after.imports = [node for node in late if node.parent_id not in inside]
-
-    def _found(self, trace: str, root: Node, span: Span) -> None:
-        self.start_trace = trace
-        process = self.process
-        process.root, process.root_attributes = root, span.attributes
-        nodes = self.traces.pop(trace, [])
-        process.nodes = [root, *filter(self._in_start, nodes)]
-        for node in nodes:
-            if not self._in_start(node):
-                self._elsewhere(node, caused=False)
-        for other in list(self.traces):
-            self._give_up(other)
-
-    def _in_start(self, node: Node) -> bool:
-        """Say whether *node* began before the start's end; work in a copied context may begin after it."""
-        root = self.process.root
-        return root is None or node.start <= root.end
-
-    def _give_up(self, trace: str) -> None:
-        self.elsewhere.add(trace)
-        for node in self.traces.pop(trace, []):
-            self._elsewhere(node, caused=bool(node.parent_id))
-
-    def _elsewhere(self, node: Node, caused: bool) -> None:
-        self.process.after.spans += 1
-        self.process.after.last = max(self.process.after.last, node.end)
-        row = (node.end - node.start, self.process.after.spans, node)
-        if node.kind == "import":
-            _keep(self.late, row, LATE_IMPORTS)
-        if not caused:
-            _keep(self.slowest, row, SLOWEST)
-
-    def _time(self, node: Node) -> None:
-        if node.kind not in ("function", "operation") or "open" in node.marks or "continued" in node.marks:
-            return
-        times = self.process.durations.setdefault((node.name, node.function, node.kind), array("d"))
-        times.append(node.duration if node.active is None else node.active)
-
-
-def _keep(heap: list[tuple[int, int, Node]], row: tuple[int, int, Node], most: int) -> None:
-    """Put *row* on *heap*, which keeps the *most* longest."""
-    if len(heap) < most:
-        heappush(heap, row)
-    else:
-        heappushpop(heap, row)
-
-
 # --- lists of runs ------------------------------------------------------------------------------------------
 
 
@@ -411,11 +270,11 @@ def summarize(path: str) -> Process:
     full = os.path.abspath(path)
     process = Process(path, os.path.basename(os.path.dirname(full)), os.path.basename(full))
     file = os.path.join(path, TRACES)
-    for span in _reading({}, file, read_spans):
+    for span in _spans_in(file):
         process.resource = span.resource
         process.nodes.append(node_of(span))
         break
-    for span in _reading({}, file, read_spans, only=b'"startup"'):
+    for span in _spans_in(file, b'"startup"'):
         if span.attributes.get("otel_perf.kind") == "startup":
             process.resource, process.root, process.root_attributes = (
                 span.resource,
@@ -424,6 +283,13 @@ def summarize(path: str) -> Process:
             )
             break
     return process
+
+
+def _spans_in(file: str, only: bytes = b"") -> Iterator[Span]:
+    try:
+        yield from read_spans(file, Skipped(), only)
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror or error}; is it yours?") from None
 
 
 def first_started(processes: Iterable[Process]) -> Process:

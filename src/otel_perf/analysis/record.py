@@ -12,7 +12,7 @@ from otel_perf.alerts import ESCALATED, EXCEEDED, OK, PENDING, RAISED, RESOLVED
 from otel_perf.budgets import DEFINED, SEVERITIES, Budget
 from otel_perf.errors import ConfigError
 from otel_perf.metrics.names import CORES, CPU_SHARE, FILES, HANDLES, MEMORY, THREADS
-from otel_perf.metrics.series import Ring
+from otel_perf.metrics.series import CAPACITY, Ring
 
 if TYPE_CHECKING:
     from typing import Any
@@ -45,13 +45,13 @@ class Series:
 
     __slots__ = ("_parts", "_ring", "_time", "average", "count", "first", "high", "last", "low", "name", "time", "unit")
 
-    def __init__(self, name: str, unit: str = "") -> None:
+    def __init__(self, name: str, unit: str = "", capacity: int = CAPACITY) -> None:
         self.name = name
         self.unit = unit
         self.count = 0
         self.low = self.high = self.average = self.last = 0.0
         self.first = self.time = 0
-        self._ring = Ring()
+        self._ring = Ring(capacity)
         self._time = 0  # of the sample whose parts are being read
         self._parts: dict[str, float] = {}
 
@@ -95,7 +95,7 @@ class Series:
         return (self.time - self.first) / 1e9
 
     def points(self) -> list[tuple[float, float]]:
-        """Return at most 300 points, oldest first: seconds since the first, and the value then."""
+        """Return its points, 300 at most unless it keeps more, oldest first: seconds since the first, and the value."""
         return self._ring.points()
 
 

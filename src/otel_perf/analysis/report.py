@@ -15,7 +15,8 @@ from . import sampled, standing
 from .advice import explain
 from .ending import ending_of, ending_text
 from .functions import DURATION, bucket_factor, cost_of, functions_of, hot_paths
-from .model import Process, first_started, load_process, summarize, text_of
+from .loading import load_process
+from .model import Process, first_started, summarize, text_of
 from .sources import shown
 from .startup import build_start, imports_of, length, merged, verdict_of
 from .table import table
@@ -120,14 +121,8 @@ def findings_of(process: Process) -> list[Finding]:
 
 
 def _head(process: Process, start: Start | None, explanation: Explanation | None, style: Style) -> list[str]:
-    subject = " ".join(style.clean(part) for part in (process.service, process.version) if part)
-    if start is None:
-        text, role = f"{subject}: no start was recorded in this process", "warning"
-        if not process.after.spans and not process.points:
-            text = f"{subject}: nothing was recorded, or nothing has been written yet"
-    else:
-        verdict = verdict_of(start)
-        text, role = verdict_text(subject, verdict, style), _COLOR[verdict.state]
+    text = headline(process, start, style)
+    role = "warning" if start is None else _COLOR[verdict_of(start).state]
     lines = [style.paint(line, role) for line in style.wrap(text)]
     lines += [style.paint(line, "dim") for line in style.wrap(", ".join(_context(process, style)))]
     notes = []
@@ -146,6 +141,16 @@ def _head(process: Process, start: Start | None, explanation: Explanation | None
         others = "another process" if number == 1 else f"{number} other processes"
         lines += style.wrap(f"{others} in this run: {names} (--process shows one)")
     return lines
+
+
+def headline(process: Process, start: Start | None, style: Style) -> str:
+    """Return the first line of the report: whether the start was within its budget."""
+    subject = " ".join(style.clean(part) for part in (process.service, process.version) if part)
+    if start is not None:
+        return verdict_text(subject, verdict_of(start), style)
+    if not process.after.spans and not process.points:
+        return f"{subject}: nothing was recorded, or nothing has been written yet"
+    return f"{subject}: no start was recorded in this process"
 
 
 def verdict_text(subject: str, verdict: Verdict, style: Style) -> str:
@@ -173,6 +178,9 @@ def _context(process: Process, style: Style) -> list[str]:
     """Return what identifies the run: folder names, interpreter, platform, local time of the start."""
     resource = process.resource
     parts = [f"run {style.clean(process.run)}", f"process {style.clean(process.name)}"]
+    origin, form = (text_of(resource, f"otel_perf.imported.{key}") for key in ("from", "format"))
+    if origin:
+        parts.append(style.clean(f"imported from {origin} ({form})"))
     python = text_of(resource, "process.runtime.version")
     if python:
         parts.append(f"Python {style.clean(python)}")
@@ -378,6 +386,12 @@ def _late_imports(process: Process, start: Start | None, style: Style, everythin
 
 
 def _cost(process: Process, style: Style) -> list[str]:
+    role = "warning" if cost_of(process).dropped else "dim"
+    return ["", *(style.paint(line, role) for line in style.wrap(cost_text(process, style)))]
+
+
+def cost_text(process: Process, style: Style) -> str:
+    """Return what otel-perf cost *process*, in a sentence."""
     cost = cost_of(process)
     shown: list[tuple[float | None, Callable[[float], str]]] = [
         (cost.init, lambda value: f"{style.duration(value)} in init()"),
@@ -387,6 +401,4 @@ def _cost(process: Process, style: Style) -> list[str]:
         (cost.removed, lambda value: f"{plural(int(value), 'record')} removed by the run folder's limit"),
     ]
     parts = [text(value) for value, text in shown if value is not None]
-    text = ", ".join(parts) if parts else "not recorded"
-    role = "warning" if cost.dropped else "dim"
-    return ["", *(style.paint(line, role) for line in style.wrap(f"What otel-perf cost: {text}"))]
+    return f"What otel-perf cost: {', '.join(parts) if parts else 'not recorded'}"

@@ -1,7 +1,7 @@
 """The start of a process: its tree, the verdict on it, and what its imports took.
 
-Reading order: Start, build_start(), Verdict, verdict_of(); then imports_of(). Times are integer nanoseconds
-in nodes and intervals, seconds everywhere else.
+Reading order: Start, build_start(), build_trace(); Verdict, verdict_of(); then imports_of(). Times are integer
+nanoseconds in nodes and intervals, seconds everywhere else.
 """
 
 from __future__ import annotations
@@ -75,6 +75,16 @@ def build_start(process: Process) -> Start | None:
     start.modules_before = int(number_of(attributes, "otel_perf.startup.modules_before_init") or 0)
     _join(start, process.nodes)
     return start
+
+
+def build_trace(nodes: list[Node]) -> Start:
+    """Return the spans of any trace, at least one, joined to a tree below the longest that no other of them caused."""
+    known = {node.span_id for node in nodes}
+    tops = [node for node in nodes if node.parent_id not in known]
+    root = max(tops or nodes, key=lambda node: node.end - node.start)
+    found = Start(root, recorded=True)
+    _join(found, nodes)
+    return found
 
 
 def _join(start: Start, nodes: list[Node]) -> None:

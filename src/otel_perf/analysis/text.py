@@ -140,6 +140,8 @@ def clean(text: str) -> str:
 
 
 def _visible(character: str) -> str:
+    if "\ufe00" <= character <= "\ufe0f":  # another look for the one before, and nobody knows how wide
+        return ""
     if unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
         return character
     if character in "\n\t\r":
@@ -154,7 +156,7 @@ def cells(text: str) -> int:
 
 
 def _cells(character: str) -> int:
-    if unicodedata.combining(character):
+    if unicodedata.category(character) in ("Mn", "Me") or "\u1160" <= character <= "\u11ff":  # drawn on the one before
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 

@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from otel_perf.system import open_file
+
 from .sources import shown
 
 if TYPE_CHECKING:
@@ -44,16 +46,31 @@ class Unfinished:
 
 def read_unfinished(folder: str) -> list[Unfinished]:
     """Return what was open in the process of *folder*, the innermost of each chain; damage is left out."""
+    return _innermost(read_open(folder))
+
+
+def read_open(folder: str) -> list[Unfinished]:
+    """Return all that was open in the process of *folder*; damage is left out."""
     try:
-        with open(os.path.join(folder, NAME), "rb") as file:
+        with open_file(os.path.join(folder, NAME)) as file:
             data = json.loads(file.read(MOST_BYTES))
     except (OSError, ValueError, RecursionError):
         return []
     if not isinstance(data, dict) or data.get("version") != FORMAT or not isinstance(data.get("open"), list):
         return []
-    found = [one for one in map(_entry, data["open"]) if one is not None]
-    inner = {one.path[:length] for one in found for length in range(len(one.path))}
-    return [one for one in found if one.path not in inner]
+    return [one for one in map(_entry, data["open"]) if one is not None]
+
+
+def _innermost(found: list[Unfinished]) -> list[Unfinished]:
+    """Return those of *found* that no other one is inside of; a path may have a hundred thousand names."""
+    below: dict[str, Any] = {}
+    ends = []
+    for one in found:
+        inside = below
+        for name in one.path:
+            inside = inside.setdefault(name, {})
+        ends.append(inside)
+    return [one for one, inside in zip(found, ends, strict=True) if not inside]
 
 
 def _entry(raw: Any) -> Unfinished | None:

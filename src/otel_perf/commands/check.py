@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from otel_perf.analysis.gate import judge_budgets
-from otel_perf.analysis.model import load_process
+from otel_perf.analysis.loading import load_process
 from otel_perf.analysis.report import default_process
 from otel_perf.analysis.text import cells, pad, plural, style_for
 from otel_perf.analysis.validation import findings

@@ -1,11 +1,26 @@
-"""What a command writes to stdout, whatever its encoding, and whether somebody reads it to its end."""
+"""What a command writes: to stdout, whatever its encoding and whether somebody reads it to its end, or to a file.
+
+Reading order: write(), opened(), Bar.
+"""
 
 from __future__ import annotations
 
 import os
+import stat
 import sys
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from otel_perf.errors import UserError
+from otel_perf.formats import silent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+WIDTH = 30  # columns of the bar
+BUFFER = 2**20  # bytes that are written at once
 
 
 def write(text: str, what: str) -> bool:
@@ -28,3 +43,85 @@ def write(text: str, what: str) -> bool:
             return False
         raise UserError(f"cannot write {what}: {error.strerror or error}", exit_code=1) from None
     return True
+
+
+def refuse_to_replace(file: str | None) -> None:
+    """Raise UserError if *file* is there; ``--force`` spares it that."""
+    if file is not None and os.path.isfile(file):
+        raise UserError(f"{file} exists; name another file, or write --force to replace it")
+
+
+@contextmanager
+def opened(file: str | None) -> Iterator[BinaryIO]:
+    """Give what to write to: *file*, which is there only once it is whole, or stdout.
+
+    Raises: UserError: it cannot be written.
+    """
+    try:
+        if file is None:
+            yield from _stdout()
+        elif _is_special(file):
+            with open(file, "wb", BUFFER) as out:
+                yield out
+        else:
+            yield from _whole(file)
+    except OSError as error:
+        mend = "is there room, and may you write there?"
+        raise UserError(f"cannot write {file or 'to stdout'}: {error.strerror or error}; {mend}", 1) from None
+
+
+def _stdout() -> Iterator[BinaryIO]:
+    out = sys.stdout.buffer
+    try:
+        yield out
+        out.flush()
+    except OSError as error:
+        # as the library's documentation of SIGPIPE has it: else the flush at exit complains once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise
+        raise SystemExit(0) from None  # whoever read it has enough
+
+
+def _whole(file: str) -> Iterator[BinaryIO]:
+    unfinished = f"{file}.{os.getpid()}.unfinished"
+    try:
+        with open(unfinished, "xb", BUFFER) as out:
+            yield out
+        os.replace(unfinished, file)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(unfinished)
+        raise
+
+
+def _is_special(file: str) -> bool:
+    """Say whether *file* is a pipe, a device or a link, which is not to be replaced."""
+    try:
+        return not stat.S_ISREG(os.lstat(file).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+class Bar:
+    """How far it is, on a terminal."""
+
+    def __init__(self) -> None:
+        self.progress = self._show if sys.stderr.isatty() else silent
+        self._last = 0.0
+
+    def _show(self, what: str, done: int, whole: int) -> None:
+        now = time.monotonic()
+        if now - self._last < 0.1:
+            return
+        self._last = now
+        share = done / whole if whole else 1.0
+        bar = ("#" * round(share * WIDTH)).ljust(WIDTH, "-")
+        sys.stderr.write(f"\r[{bar}] {share:4.0%}  {what}\x1b[K")
+        sys.stderr.flush()
+
+    def end(self) -> None:
+        """Take the bar away."""
+        if self._last:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()

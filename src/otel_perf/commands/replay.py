@@ -8,7 +8,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from otel_perf.errors import UserError
+from otel_perf.errors import UserError, one_line
 from otel_perf.export import endpoint
 from otel_perf.export.follow.files import Position, is_alive
 from otel_perf.export.follow.follower import NOUNS, Follower
@@ -128,7 +128,7 @@ class Replay:
 
     def _look(self) -> None:
         """Take every process's folder that is there and new."""
-        for path in self._folders():
+        for path in map(os.path.realpath, self._folders()):  # what was named may be a link; nothing below it may
             if path in self.taken:
                 continue
             if self.follower.add(path, live=is_alive(path)):
@@ -225,4 +225,4 @@ def _plural(number: int, noun: str, nouns: str = "") -> str:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"otel-perf replay: {text}\n")
+    sys.stderr.write(f"otel-perf replay: {one_line(text)}\n")

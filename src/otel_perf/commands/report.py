@@ -1,4 +1,4 @@
-"""`otel-perf report`: what a recorded run says, as plain text, as JSON, or as Markdown."""
+"""`otel-perf report`: what a recorded run says, as plain text, as JSON, as Markdown, or as a page in one file."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from otel_perf.analysis.listing import list_text
-from otel_perf.analysis.model import load_process
+from otel_perf.analysis.loading import load_process
 from otel_perf.analysis.report import default_process, report_text
 from otel_perf.analysis.text import NARROWEST, plural, style_for
 from otel_perf.budgets import load
-from otel_perf.errors import ConfigError, UserError
+from otel_perf.errors import ConfigError, UserError, one_line
 from otel_perf.export.runs import find_run, find_runs, pick_process, runs_folder
 
-from .output import write
+from .output import Bar, opened, refuse_to_replace, write
 
 if TYPE_CHECKING:
     from otel_perf.analysis.model import Process
@@ -39,8 +39,9 @@ examples:
   otel-perf report | less -S             plain text, 100 columns wide
   otel-perf report --json > report.json  for programs; docs/report-schema.md describes it
   otel-perf report --markdown            for a pull request
+  otel-perf report --html report.html    one file for the browser, with charts, flame graph and waterfall
 
-exit status: 0 the report was shown, 2 there is no such run or the command line is wrong"""
+exit status: 0 the report was shown, 1 it could not be written, 2 there is no such run or the command line is wrong"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -57,6 +58,8 @@ def parser() -> argparse.ArgumentParser:
     forms.add_argument("--list", action="store_true", help="list the runs, newest first")
     forms.add_argument("--json", action="store_true", help="one JSON object, its keys are stable")
     forms.add_argument("--markdown", action="store_true", help="Markdown, what is long is folded")
+    forms.add_argument("--html", metavar="FILE", help="a page in one file, which needs no network; - is stdout")
+    options.add_argument("--force", action="store_true", help="with --html: replace FILE if it exists")
     options.add_argument("--process", metavar="P", help="a process of the run; default the one that started first")
     options.add_argument("--all", action="store_true", help="show every import, function and span, nothing folded")
     options.add_argument("--width", metavar="N", type=_width, help="columns to use; default the window's, or 100")
@@ -77,6 +80,8 @@ def main(argv: list[str]) -> int:
     options = parser().parse_args(argv)
     style = style_for(sys.stdout, options.width)
     folder = runs_folder(options.folder)
+    if options.html is not None:
+        return _html(options, folder)
     if options.list:
         text = _list(options, folder, style)
         process = None
@@ -88,6 +93,29 @@ def main(argv: list[str]) -> int:
     if process is not None:
         for line in skipped_lines(process.skipped):
             print(f"otel-perf report: {line}", file=sys.stderr)
+    return 0
+
+
+def _html(options: argparse.Namespace, folder: str) -> int:
+    from otel_perf.view.embedded import html_report
+    from otel_perf.view.live import Live
+
+    file = None if options.html == "-" else options.html
+    if not options.force:
+        refuse_to_replace(file)
+    live, bar = Live(*_place(options, folder)), Bar()
+    try:
+        while live.advance():
+            bar.progress(f"reading {live.path}", live.read, live.total)
+        if live.error:
+            raise UserError(live.error)
+        text = html_report(live)
+        with opened(file) as out:
+            out.write(text.encode())
+    finally:
+        bar.end()
+    for line in skipped_lines(live.process().skipped):
+        print(f"otel-perf report: {line}", file=sys.stderr)
     return 0
 
 
@@ -115,15 +143,21 @@ def _list(options: argparse.Namespace, folder: str, style: Style) -> str:
 
 
 def _chosen(options: argparse.Namespace, folder: str) -> Process:
+    path, others = _place(options, folder)
+    found = load_process(path, others)
+    with suppress(ConfigError):  # a program that ran somewhere else is no reason to judge this folder's configuration
+        found.budgets = load()
+    return found
+
+
+def _place(options: argparse.Namespace, folder: str) -> tuple[str, list[str]]:
+    """Return the folder of the process that is meant, and the names of the run's others."""
     run, process = find_run(options.run, folder)
     if options.process is not None:
         process = pick_process(run, options.process)
     elif process is None:
         process = default_process(run.path, run.processes)
-    found = load_process(os.path.join(run.path, process), [name for name in run.processes if name != process])
-    with suppress(ConfigError):  # a program that ran somewhere else is no reason to judge this folder's configuration
-        found.budgets = load()
-    return found
+    return os.path.join(run.path, process), [name for name in run.processes if name != process]
 
 
 def skipped_lines(counts: dict[str, Skipped]) -> list[str]:
@@ -139,5 +173,5 @@ def skipped_lines(counts: dict[str, Skipped]) -> list[str]:
             number = sum(reasons.values())
             if number:
                 parts.append(f"{plural(number, f'damaged {noun}')} ({', '.join(reasons)})")
-        lines.append(f"skipped {', '.join(parts)} in {path}")
+        lines.append(f"skipped {', '.join(parts)} in {one_line(path)}")
     return lines

@@ -17,8 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-HELP = """usage: otel-perf run [--report] [--ready-when RULE] [--folder DIR] [--service NAME] [--no-children] [--]
-                     PROGRAM [ARGUMENT ...]
+HELP = """usage: otel-perf run [--report] [--view] [--ready-when RULE] [--folder DIR] [--service NAME] [--no-children]
+                     [--] PROGRAM [ARGUMENT ...]
 
 Run a Python program, unchanged, and record its start, its imports and its OpenTelemetry spans. PROGRAM is an
 interpreter with its arguments, a console script of any virtual environment, a script that ends in .py,
@@ -27,6 +27,7 @@ the program's own.
 
 options:
   --report        print the report on stderr when the program has ended
+  --view          serve a page that shows the run while it goes on; its address is written to stderr
   --ready-when RULE  what ends the start: port:N (that port listens), listen (any does), exit, or a time such as 5s;
                   without: the program's own ready(), else a socket that listens, the end of the main module while
                   threads go on, or half a second without work, whichever comes first
@@ -67,7 +68,7 @@ BY_TERMINAL = ("SIGINT", "SIGQUIT", "SIGWINCH", "SIGHUP")  # a terminal sends th
 
 def main(argv: list[str]) -> int:
     """Parse the options by hand (argparse costs 10 ms) and become the program."""
-    report, index, environ = False, 0, dict(os.environ)
+    report, view, index, environ = False, False, 0, dict(os.environ)
     while index < len(argv) and argv[index].startswith("-") and argv[index] not in ("--", "-m", "-c"):
         option, equals, value = argv[index].partition("=")
         index += 1
@@ -89,6 +90,8 @@ def main(argv: list[str]) -> int:
             return _usage(f"{option} takes no value")
         elif option == "--report":
             report = True
+        elif option == "--view":
+            view = True
         elif option == "--no-children":
             environ["OTEL_PERF_CHILDREN"] = "0"
         else:
@@ -96,7 +99,7 @@ def main(argv: list[str]) -> int:
     command = argv[index + (argv[index : index + 1] == ["--"]) :]
     if not command or not command[0]:
         return _usage("which program? for example: otel-perf run -- python app.py")
-    return _run(as_program(command), environ, report)
+    return _run(as_program(command), environ, report, view)
 
 
 def _bad_rule(text: str) -> str:
@@ -129,7 +132,7 @@ def as_program(command: list[str]) -> list[str]:
     return command
 
 
-def _run(command: list[str], environ: dict[str, str], report: bool) -> int:
+def _run(command: list[str], environ: dict[str, str], report: bool, view: bool) -> int:
     path = find(command[0], environ)
     if path is None:
         sys.stderr.write(f"otel-perf run: {command[0]}: not found; is it installed, and on PATH?\n")
@@ -137,21 +140,40 @@ def _run(command: list[str], environ: dict[str, str], report: bool) -> int:
     problem = unreachable(path, command)
     run = ""
     if problem:
-        sys.stderr.write(f"otel-perf: nothing is recorded: {problem}\n")
+        _say(f"nothing is recorded: {problem}")
     else:
         folder = _folder(environ)
         try:
             run = _joined(environ, report) or create_run(os.path.abspath(folder))
         except OSError as error:
-            sys.stderr.write(
-                f"otel-perf: nothing is recorded: cannot make {error.filename or folder}: {error.strerror}; "
-                "name another place with --folder\n"
-            )
+            why = f"cannot make {error.filename or folder}: {error.strerror}"
+            _say(f"nothing is recorded: {why}; name another place with --folder")
         else:
+            if view:
+                _view(environ, run)
             _reach(environ, run)
     if report or os.name == "nt":
         return _supervise(path, command, environ, run if report else "")
     return _exec(path, command, environ)
+
+
+def _say(text: str) -> None:
+    """Write one line to stderr, if that takes it: the program is started all the same."""
+    try:
+        sys.stderr.write(f"otel-perf: {text}\n")
+    except OSError:
+        return
+
+
+def _view(environ: dict[str, str], run: str) -> None:
+    """Start the page of this run, once for all its processes."""
+    from otel_perf import beside
+
+    try:
+        beside.start(run, os.getpid())
+        environ[beside.VIEWED] = "1"
+    except OSError as error:
+        _say(f"no page: cannot start {error.filename or sys.executable}: {error.strerror}")
 
 
 def _folder(environ: dict[str, str]) -> str:

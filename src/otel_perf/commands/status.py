@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from otel_perf.__about__ import __version__
 from otel_perf.export import otlp_json
+from otel_perf.export.private import Folder
 
 if TYPE_CHECKING:
     import subprocess
@@ -81,9 +82,9 @@ def note_status(process: str, status: dict[str, Any], out_of_memory: bool) -> No
     severity = 9 if status.get("process.exit.code") == 0 else 17
     event = (EVENT, time.time_ns(), severity, trace_id, span_id, status, "")
     line = otlp_json.log_line(resource, otlp_json.scope("otel_perf", __version__), [event])
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     try:
-        file = os.open(os.path.join(process, "logs.jsonl"), flags, 0o600)
+        with Folder(process) as folder:
+            file = folder.open("logs.jsonl", os.O_WRONLY | os.O_APPEND)
         try:
             os.write(file, line)
         finally:

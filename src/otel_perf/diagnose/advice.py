@@ -7,8 +7,9 @@ import ssl
 from typing import TYPE_CHECKING
 
 from otel_perf.analysis.text import duration
+from otel_perf.export.endpoint import shown_url
 
-from .found import ERROR, NOTE, Finding, shown_url
+from .found import ERROR, NOTE, Finding
 from .network import Cut, address_of, wants_certificate
 from .settings import variable_of
 

@@ -79,7 +79,7 @@ def diagnose(endpoint: str = "", protocol: str = "", folder: str = "", limit: fl
         "hooks": lambda: installed.hooks(chosen, deadline - 0.2 - time.monotonic()),
         "packages": lambda: installed.versions(endpoints),
         "sampling": lambda: sampling.examine(chosen),
-        "settings": lambda: settings.examine(chosen, environ),
+        "settings": lambda: settings.examine(chosen, environ, endpoints.complaints),
     }
     found: dict[str, Part] = {}
     threads = [Thread(target=_look, args=(found, title, task), daemon=True) for title, task in work.items()]
@@ -113,8 +113,7 @@ def _missing(title: str, limit: float) -> Part:
 def _sending(endpoints: Endpoints, adviser: Adviser, deadline: float) -> Part:
     part = Part("sending")
     for text in endpoints.complaints:
-        name = text.partition(":")[0]
-        part.error(text, f"{name}=otlp" if name.endswith("_EXPORTER") else "")
+        part.error(text)
     there = [target for target in endpoints.targets.values() if "otlp" in target.exporters]
     reached = {one.target.signal: one for one in network.reach(there, deadline)} if there else {}
     for signal in SIGNALS:

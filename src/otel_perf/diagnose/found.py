@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from otel_perf.config import unquote
+from otel_perf.export.endpoint import SHORTEST_SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 ERROR, NOTE = "error", "note"
 SET = "set"  # what stands for a value that may be a secret
 HIDDEN = "***"
-SHORTEST = 4  # characters of a secret that is looked for in texts; a shorter one would be found in every word
 _SECRET_NAMES = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "API_KEY", "APIKEY", "ACCESS_KEY")
 
 
@@ -88,7 +88,7 @@ class Secrets:
         """
         found = {secret for name, value in environ.items() for secret in _secrets_of(name, value)}
         found |= {secret for url in urls for secret in _of_url(url)}
-        self._found = sorted((one for one in found if len(one) >= SHORTEST), key=len, reverse=True)
+        self._found = sorted((one for one in found if len(one) >= SHORTEST_SECRET), key=len, reverse=True)
 
     def hide(self, text: str) -> str:
         """Return *text* without any of them."""
@@ -128,12 +128,3 @@ def _of_url(url: str) -> Iterator[str]:
         yield from user.split("/")  # a slash in a password ends the host for whoever reads it as a URL
     for pair in rest.partition("?")[2].split("&"):
         yield pair.partition("=")[2]
-
-
-def shown_url(url: str) -> str:
-    """Return *url* without user, password, query and fragment."""
-    scheme, mark, rest = url.partition("://")
-    if not mark:
-        scheme, rest = "", url
-    rest = rest.rpartition("@")[2].partition("?")[0].partition("#")[0]  # the last @: a password may hold a slash
-    return f"{scheme}{mark}{rest}"

@@ -6,42 +6,19 @@ import os
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from otel_perf import budgets, config, resource, sampling
+from otel_perf import budgets, config, resource, sampling, variables
 from otel_perf.analysis.text import bytes_of, duration
 from otel_perf.errors import ConfigError
-from otel_perf.export.endpoint import SIGNALS
+from otel_perf.export.endpoint import SHORTEST, TEMPORALITY, shown_url
 
-from .found import SET, Part, shown_url
+from .found import SET, Part
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from otel_perf.config import Settings
 
-_INTERNAL = ("OTEL_PERF_RUN", "OTEL_PERF_SITE", "OTEL_PERF_STARTED")  # set by `otel-perf run` for its children
-_OTLP = (
-    "ENDPOINT",
-    "PROTOCOL",
-    "HEADERS",
-    "TIMEOUT",
-    "COMPRESSION",
-    "INSECURE",
-    "CERTIFICATE",
-    "CLIENT_KEY",
-    "CLIENT_CERTIFICATE",
-)
-TEMPORALITY = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
-_SENDING = (
-    *(f"OTEL_{signal.upper()}_EXPORTER" for signal in SIGNALS),
-    *(f"OTEL_EXPORTER_OTLP_{name}" for name in _OTLP),
-    *(f"OTEL_EXPORTER_OTLP_{signal.upper()}_{name}" for signal in SIGNALS for name in _OTLP),
-    TEMPORALITY,
-    "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
-    "OTEL_BSP_SCHEDULE_DELAY",
-    "OTEL_METRIC_EXPORT_INTERVAL",
-    "OTEL_BLRP_SCHEDULE_DELAY",
-)
-_OURS = ("OTEL_PERF_", "OTEL_EXPORTER_OTLP_")
+_OF_OTHERS = ("OTEL_PERF_", "OTEL_PYTHON_", "OTEL_INSTRUMENTATION_")  # ours are errors already, see variables.py
 
 
 def variable_of(environ: Mapping[str, str], signal: str, name: str) -> str:
@@ -50,8 +27,14 @@ def variable_of(environ: Mapping[str, str], signal: str, name: str) -> str:
     return own if environ.get(own, "").strip() else f"OTEL_EXPORTER_OTLP_{name}"
 
 
-def examine(settings: Settings, environ: Mapping[str, str]) -> Part:
-    """Return all settings, and what is wrong with them."""
+def examine(settings: Settings, environ: Mapping[str, str], said: Sequence[str] = ()) -> Part:
+    """Return all settings, and what is wrong with them.
+
+    Args:
+        settings: as they count here.
+        environ: the environment.
+        said: complaints about variables that are shown elsewhere.
+    """
     part = Part("settings")
     for key, variable, _, default, meaning in config.TABLE:
         source = settings.sources.get(key, "")
@@ -64,14 +47,16 @@ def examine(settings: Settings, environ: Mapping[str, str]) -> Part:
             "meaning": meaning,
         }
     rows = [row[1] for row in config.TABLE]
-    for name in _SENDING:
+    for name, _, _ in variables.TABLE:
         value = environ.get(name, "").strip()
         if value and name not in rows:
             part.row(name, _shown_variable(name, value), "environment")
             part.data[name] = {"value": _shown_variable(name, value), "source": name, "variable": name}
-    _complain(part, settings)
+    _complain(part, settings, environ, said)
     _recording(part, settings)
     _temporality(part, environ)
+    _timeouts(part, environ)
+    _components(part, settings, environ)
     _unread(part, environ)
     return part
 
@@ -112,6 +97,8 @@ def _shown_variable(name: str, value: str) -> str:
     if name.endswith("_HEADERS"):
         keys = [entry.partition("=")[0].strip() for entry in value.split(",") if "=" in entry]
         return ", ".join(f"{key} {SET}" for key in keys) or SET
+    if name == "OTEL_ENTITIES":
+        return SET
     if name.endswith("_ENDPOINT"):
         return shown_url(value)
     if name.endswith(("_KEY", "_CERTIFICATE")) and not os.path.exists(value):
@@ -119,20 +106,21 @@ def _shown_variable(name: str, value: str) -> str:
     return value
 
 
-def _complain(part: Part, settings: Settings) -> None:
-    for text in (*settings.complaints, *sampling.decisions(settings)[2]):
-        part.error(text)
+def _complain(part: Part, settings: Settings, environ: Mapping[str, str], said: Sequence[str]) -> None:
+    elsewhere = {text.partition(":")[0] for text in said}
+    for text in (
+        *settings.complaints,
+        *variables.complaints(environ),
+        *sampling.decisions(settings)[2],
+        *resource.complaints(settings.resource_attributes),
+    ):
+        name = text.partition(":")[0]
+        if name not in elsewhere:
+            part.error(text, f"{name}=otlp" if name.endswith("_EXPORTER") else "")
     try:
         budgets.read(*settings.budgets)
     except ConfigError as error:
         part.error(str(error))
-    entries = [entry.strip() for entry in settings.resource_attributes.split(",")]
-    wrong = [place for place, entry in enumerate(entries, 1) if entry and entry.find("=") < 1]
-    if wrong:
-        part.error(
-            f"OTEL_RESOURCE_ATTRIBUTES: entry {', '.join(map(str, wrong))} is no key=value and left out",
-            "OTEL_RESOURCE_ATTRIBUTES=key=value,key2=value2 with a comma in a value written %2C",
-        )
 
 
 def _recording(part: Part, settings: Settings) -> None:
@@ -158,14 +146,53 @@ def _temporality(part: Part, environ: Mapping[str, str]) -> None:
             f"{TEMPORALITY}={value}: Prometheus will not take it; the run folder stays cumulative",
             f"{TEMPORALITY}=cumulative where metrics go to Prometheus",
         )
-    elif value not in ("", "cumulative"):
-        part.error(f"{TEMPORALITY}: {value!r} is none of cumulative, delta, lowmemory", f"{TEMPORALITY}=cumulative")
+
+
+def _timeouts(part: Part, environ: Mapping[str, str]) -> None:
+    for name in (row[0] for row in variables.TABLE if row[0].endswith("_TIMEOUT") and "_OTLP_" in row[0]):
+        text = environ.get(name, "").strip()
+        if text.isdecimal() and 0 < int(text) < SHORTEST * 1000:
+            part.note(f"{name}={text} is {text} s, as the SDK for Python reads it; the specification's unit is ms")
+
+
+def _components(part: Part, settings: Settings, environ: Mapping[str, str]) -> None:
+    """Say which components of the program's SDK are named that no installed package has, and which are not ours."""
+    for variable, group, noun, ours, others in variables.COMPONENTS:
+        for name in dict.fromkeys(each.strip() for each in environ.get(variable, "").split(",")):
+            if not name or name.lower() in ours:
+                continue
+            if variables.is_installed(group, name):
+                if noun == "an exporter":
+                    part.note(f"{variable}: {name} is the program's SDK's; otel-perf sends with otlp only")
+            elif name.lower() in others:  # what nobody knows is an error already
+                part.error(f"{variable}: no installed package has {noun} {name!r}", _brings(noun, name))
+    sampler = settings.sampler.strip().lower()
+    theirs = sampler not in sampling.NAMES and not sampling.decisions(settings)[2]
+    if theirs:
+        part.note(f"OTEL_TRACES_SAMPLER: {sampler} is the program's SDK's; while it has none, every trace is recorded")
+    for name in ("OTEL_CONFIG_FILE", "OTEL_EXPERIMENTAL_CONFIG_FILE"):
+        if environ.get(name, "").strip():
+            part.note(f"{name}: the program's SDK reads that file, otel-perf does not: it goes by the variables")
+
+
+def _brings(noun: str, name: str) -> str:
+    name = name.lower()
+    if noun == "an exporter":
+        return "otlp, or install what has it" if name in ("logging", "otlp/stdout") else _install(f"exporter-{name}")
+    package = {"b3multi": "b3", "xray": "aws-xray", "ottrace": "ot-trace"}.get(name, name)
+    return _install(f"propagator-{package}")
+
+
+def _install(package: str) -> str:
+    return f"pip install opentelemetry-{package}"
 
 
 def _unread(part: Part, environ: Mapping[str, str]) -> None:
-    """Name the variables that look like ours and are read by nobody."""
-    known = [row[1] for row in config.TABLE] + [*_SENDING, *_INTERNAL]
+    """Name the variables that look like the specification's and are read by nobody."""
+    known = [row[1] for row in config.TABLE] + [row[0] for row in variables.TABLE]
     for name in sorted(environ):
-        if name.startswith(_OURS) and not name.startswith("OTEL_PERF_STACK_") and name not in known and environ[name]:
-            near = get_close_matches(name, known, 1, 0.85)
+        if not name.startswith("OTEL_") or name.startswith(_OF_OTHERS) or name in known or not environ[name].strip():
+            continue
+        near = get_close_matches(name, known, 1, 0.9)
+        if near or name.startswith("OTEL_EXPORTER_OTLP_"):
             part.note(f"{name} is set and nobody reads it", f"did you mean {near[0]}?" if near else "unset it")

@@ -3,8 +3,8 @@
 A file may be torn at its end (killed), in its middle (disk full), or written by somebody else. What cannot be
 read is skipped and counted by reason; all around it is kept. Nothing here raises for what a file contains.
 
-Reading order: Span, Point, Log, read_spans(), read_points(), read_logs(). Of metrics, gauges, sums and exponential
-histograms are read.
+Reading order: Span, Point, Log, read_spans(), read_points(), read_logs(). Of metrics, gauges, sums and
+histograms are read, buckets of exponential ones only.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class Point:
 
     Attributes:
         metric: the instrument's name.
-        type: ``gauge``, ``sum`` or ``exponentialHistogram``.
+        type: ``gauge``, ``sum``, ``exponentialHistogram``, or ``histogram``, whose buckets are not read.
         value: of a gauge or sum; None where the point says that there is no value.
         count: of a histogram, as are sum, min, max (None where absent), scale, zero_count, offset and
             buckets. Bucket *i* has values above ``base ** (offset + i)`` up to ``base ** (offset + i + 1)``;
@@ -288,9 +288,18 @@ def _json_of(line: bytes) -> object:
 
     try:
         # decoded here: loads() would take a line that begins with zeros for UTF-16 or UTF-32
-        return loads(line.decode())
+        data = loads(line.decode())
+        return _without_surrogates(data) if b"\\ud" in line or b"\\uD" in line else data
     except (ValueError, RecursionError):
         return None
+
+
+def _without_surrogates(data: object) -> object:
+    """Return *data* with U+FFFD for each half of a character, which JSON can write and no protocol or database can."""
+    from json import dumps, loads
+
+    text = dumps(data, ensure_ascii=False)
+    return loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
 
 def _items(
@@ -379,7 +388,7 @@ def points_of(data: dict[str, Any], skipped: Skipped) -> Iterator[Point]:
 
 def _points(metric: dict[str, Any], skipped: Skipped) -> Iterator[Point]:
     name, unit = json_text(metric, "name", skipped), json_text(metric, "unit", skipped)
-    for kind in ("gauge", "sum", "exponentialHistogram"):
+    for kind in ("gauge", "sum", "exponentialHistogram", "histogram"):
         if kind not in metric:
             continue
         body = json_object(metric, kind, skipped)

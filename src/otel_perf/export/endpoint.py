@@ -1,7 +1,7 @@
 """Where records are sent: ``OTEL_EXPORTER_OTLP_*`` and ``OTEL_{TRACES,METRICS,LOGS}_EXPORTER``.
 
-Imports only: os, config. load() reads the environment once; nothing here opens a connection, and no header's value is
-shown.
+Imports only: os, config. load() reads the environment once; nothing here opens a connection, and no header's value, no
+password and no query is shown. A user in a URL becomes a header, so that no library can repeat it in a message.
 
 Source: OpenTelemetry specification, "OpenTelemetry Protocol Exporter" and "Environment Variable Specification".
 """
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SIGNALS = ("traces", "metrics", "logs")
 PROTOCOLS = ("http/protobuf", "grpc", "http/json")
+COMPRESSIONS = ("gzip", "deflate", "none")
 TEMPORALITY = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
 TEMPORALITIES = ("cumulative", "delta", "lowmemory")
 INTERVAL = 2.0  # seconds between two looks at the files
@@ -30,7 +31,11 @@ _INTERVALS = {
     "metrics": "OTEL_METRIC_EXPORT_INTERVAL",
     "logs": "OTEL_BLRP_SCHEDULE_DELAY",
 }
-_SHORTEST = 0.1  # seconds: a timeout below it is meant in another unit
+SHORTEST = 0.1  # seconds: a timeout below it is meant in seconds, as the SDK for Python reads it
+ENDLESS = 3600.0  # seconds: what no limit is
+_NAMED = {"otlp_proto_http": "http/protobuf", "otlp_proto_grpc": "grpc"}  # exporters that say how to send
+_HIDDEN = "***"
+SHORTEST_SECRET = 4  # characters of a secret that is looked for in texts; a shorter one would be found in every word
 
 
 class Target:
@@ -43,7 +48,7 @@ class Target:
         url: whole URL of the signal; for gRPC ``http://`` or ``https://``, host and port.
         headers: names in lower case, values as they go over the wire.
         timeout: seconds for one request.
-        compression: ``gzip`` or empty.
+        compression: ``gzip``, ``deflate`` or empty.
         certificate: file of the authorities to trust, else the system's.
         client_key: file of the client's key, as is client_certificate.
         interval: seconds between two looks for new records.
@@ -115,9 +120,16 @@ class Target:
         """The URL without user, password and query, or ``stdout``."""
         if "otlp" not in self.exporters:
             return "stdout"
-        scheme, _, rest = self.url.partition("://")
-        host, slash, path = rest.partition("?")[0].rpartition("@")[2].partition("/")  # a password may have a slash
-        return f"{scheme}://{host}{slash}{path}"
+        return shown_url(self.url)
+
+    def hide(self, text: str) -> str:
+        """Return *text* without the secrets of this target, which a receiver or a library may repeat."""
+        secrets = {word for value in self.headers.values() for word in (value, value.rpartition(" ")[2])}
+        secrets |= {pair.partition("=")[2] for pair in self.url.partition("?")[2].split("&")}
+        for secret in sorted(secrets, key=len, reverse=True):
+            if len(secret) >= SHORTEST_SECRET:
+                text = text.replace(secret, _HIDDEN)
+        return text
 
 
 class Endpoints:
@@ -194,13 +206,13 @@ def _target(
     reader: _Reader, signal: str, endpoint: str | None, protocol: str | None, everything: bool
 ) -> Target | None:
     found, variable = reader.otlp(signal, "ENDPOINT")
-    exporters = _exporters(reader, signal)
+    exporters = _exporters(reader, signal, everything)
     if exporters is None:
         exporters = ("otlp",) if endpoint or found or everything else ()
     if not exporters:
         return None
     target = Target(signal, exporters=exporters)
-    target.interval = _milliseconds(reader, _INTERVALS[signal], INTERVAL)
+    target.interval = _milliseconds(reader, _INTERVALS[signal], INTERVAL, whole=signal != "metrics")
     if "otlp" not in exporters:
         return target
     target.protocol = protocol or _protocol(reader, signal)
@@ -209,8 +221,13 @@ def _target(
     url = _url(reader, "endpoint" if endpoint else variable, base, signal, target.protocol, own)
     if url is None:
         return None
-    target.url = url
+    scheme, mark, rest = url.partition("://")
+    place, slash, path = rest.partition("/")
+    user, _, host = place.rpartition("@")
+    target.url = f"{scheme}{mark}{host}{slash}{path}"
     _details(reader, target)
+    if user:
+        target.headers.setdefault("authorization", _basic(user))
     return target
 
 
@@ -224,21 +241,31 @@ def _choose(reader: _Reader, target: Target, settings: Settings) -> None:
         reader.complain(TEMPORALITY, f"{text!r} is none of {', '.join(TEMPORALITIES)}; taking {TEMPORALITIES[0]}")
 
 
-def _exporters(reader: _Reader, signal: str) -> tuple[str, ...] | None:
-    """Return what OTEL_*_EXPORTER names; None where it is not set, nothing for ``none``."""
+def _exporters(reader: _Reader, signal: str, everything: bool) -> tuple[str, ...] | None:
+    """Return what OTEL_*_EXPORTER names and we have; None where it is not set, nothing for ``none``.
+
+    Others are the program's own SDK's. Where *everything* is to be sent, it is said that they are left out.
+    """
     variable = f"OTEL_{signal.upper()}_EXPORTER"
-    text = reader.plain(variable)
-    if not text:
+    names = _named(reader, signal)
+    if not names:
         return None
-    names = [name.strip() for name in text.split(",")]
-    known = [name for name in dict.fromkeys(names) if name in ("otlp", "console")]
-    for name in names:
+    ours = ["otlp" if name in _NAMED else name for name in names]
+    for name in ours if everything else ():
         if name not in ("otlp", "console", "none"):
             reader.complain(variable, f"{name!r} is none of otlp, console, none; it is left out")
-    return tuple(known)
+    return tuple(name for name in dict.fromkeys(ours) if name in ("otlp", "console"))
+
+
+def _named(reader: _Reader, signal: str) -> list[str]:
+    names = reader.plain(f"OTEL_{signal.upper()}_EXPORTER").lower().split(",")
+    return [name for each in names if (name := each.strip())]
 
 
 def _protocol(reader: _Reader, signal: str) -> str:
+    for name in _named(reader, signal):
+        if name in _NAMED:
+            return _NAMED[name]
     text, variable = reader.otlp(signal, "PROTOCOL")
     if not text or text.lower() in PROTOCOLS:
         return text.lower() or PROTOCOLS[0]
@@ -257,27 +284,54 @@ def _url(reader: _Reader, variable: str, text: str, signal: str, protocol: str, 
         insecure, _ = reader.otlp(signal, "INSECURE")
         scheme = "http" if insecure.lower() == "true" else "https" if grpc else "http"
         if not grpc:
-            reader.complain(variable, f"a URL begins with http:// or https://; taking http://{_masked(rest)}")
+            reader.complain(variable, f"a URL begins with http:// or https://; taking http://{_host_of(rest)}")
     scheme = scheme.lower()
-    host = rest.partition("/")[0].rpartition("@")[2]
-    if scheme not in ("http", "https") or not host or not _port_ok(host):
-        shown = f"{scheme}://{_masked(rest)}"
+    place = rest.partition("/")[0].partition("?")[0]
+    host = place.rpartition("@")[2]
+    if scheme not in ("http", "https") or not is_host(host) or (host[0] == ":" and not grpc):
+        shown = f"{scheme}://{_host_of(rest)}"
         reader.complain(
             variable, f"{shown!r} is no URL of a collector, such as http://localhost:4318; {signal} stay here"
         )
         return None
     if grpc:
-        return f"{scheme}://{host}"
-    if own:
-        return f"{scheme}://{rest}" if "/" in rest else f"{scheme}://{rest}/"
-    return f"{scheme}://{rest.rstrip('/')}/v1/{signal}"
+        return f"{scheme}://{place}"
+    path, mark, query = rest.partition("?")
+    if not own:
+        path = f"{path.rstrip('/')}/v1/{signal}"
+    return f"{scheme}://{path}{'' if '/' in path else '/'}{mark}{query}"
 
 
-def _masked(rest: str) -> str:
-    return rest.rpartition("@")[2].partition("/")[0]  # a password may have a slash
+def _host_of(rest: str) -> str:
+    return shown_url(rest).partition("/")[0]
 
 
-def _port_ok(host: str) -> bool:
+def shown_url(url: str) -> str:
+    """Return *url* without user, password, query and fragment."""
+    scheme, mark, rest = url.partition("://")
+    if not mark:
+        scheme, rest = "", url
+    behind = min(len(rest.partition("?")[0]), len(rest.partition("#")[0]))
+    if "@" in rest[behind:]:  # either a password or a query, and nobody can say which
+        return f"{scheme}{mark}{_HIDDEN}"
+    return f"{scheme}{mark}{rest[:behind].rpartition('@')[2]}"  # the last @: a password may have a slash
+
+
+def shown_path(path: str) -> str:
+    """Return a file's name to be shown; not what is no name: somebody may have put the key itself there."""
+    return repr(path) if len(path) < 256 and path.isprintable() and "-----" not in path else "that is named there"
+
+
+def _basic(user: str) -> str:
+    from base64 import b64encode
+
+    return "Basic " + b64encode(unquote(user).encode()).decode()
+
+
+def is_host(host: str) -> bool:
+    """Say whether *host*, with or without a port, can be one."""
+    if not host or not host.isprintable() or " " in host:
+        return False
     port = host.rpartition(":")[2] if not host.endswith("]") and ":" in host else "1"
     return port.isascii() and port.isdigit() and 0 < int(port) < 65536
 
@@ -287,63 +341,74 @@ def _details(reader: _Reader, target: Target) -> None:
     _, variable = reader.otlp(signal, "TIMEOUT")
     if variable:
         target.timeout = _timeout(reader, variable)
-    target.headers = _headers(reader, *reader.otlp(signal, "HEADERS"))
+    target.headers = _headers(reader, *reader.otlp(signal, "HEADERS"), target.protocol)
     text, variable = reader.otlp(signal, "COMPRESSION")
-    if text.lower() not in ("", "none", "gzip"):
-        reader.complain(variable, f"{text!r} is none of gzip, none; taking none")
-    target.compression = "gzip" if text.lower() == "gzip" else ""
+    if text and text.lower() not in COMPRESSIONS:
+        reader.complain(variable, f"{text!r} is none of {', '.join(COMPRESSIONS)}; taking none")
+    target.compression = text.lower() if text.lower() in COMPRESSIONS[:2] else ""
     target.certificate = _file(reader, *reader.otlp(signal, "CERTIFICATE"))
     target.client_key = _file(reader, *reader.otlp(signal, "CLIENT_KEY"))
     target.client_certificate = _file(reader, *reader.otlp(signal, "CLIENT_CERTIFICATE"))
 
 
 def _timeout(reader: _Reader, variable: str) -> float:
-    found = _milliseconds(reader, variable, 10.0)
-    if found < _SHORTEST:
-        reader.complain(
-            variable,
-            f"{reader.plain(variable)} is {found * 1000:g} ms, the specification's unit; no request may be that short, "
-            "taking 10000",
-        )
-        return 10.0
-    return found
+    """Return the seconds of a timeout: milliseconds by the specification, seconds where that is the official SDK's."""
+    found = _milliseconds(reader, variable, 10.0, least=0.0) or ENDLESS
+    return found * 1000 if found < SHORTEST else found
 
 
-def _milliseconds(reader: _Reader, variable: str, default: float) -> float:
+def _milliseconds(
+    reader: _Reader, variable: str, default: float, *, least: float = 0.001, whole: bool = False
+) -> float:
     """Return a duration that the specification gives in milliseconds, in seconds."""
     text = reader.plain(variable)
     if not text:
         return default
     try:
-        number = float(text)
-    except ValueError:
+        number = float(int(text) if whole else text)
+    except (ValueError, OverflowError):
         number = -1.0
-    if not 0.0 < number < 1e9:
+    if not least <= number < 1e13:
         reader.complain(variable, f"write a number of milliseconds, got {text!r}; taking {default * 1000:g}")
         return default
     return number / 1000
 
 
-def _headers(reader: _Reader, text: str, variable: str) -> dict[str, str]:
+def _headers(reader: _Reader, text: str, variable: str, protocol: str) -> dict[str, str]:
     """Return the headers of a ``key=value,…`` list; what is none is named by its place, never by its text."""
+    found, wrong = read_headers(text, protocol)
+    for place in wrong:
+        reader.complain(variable, f"entry {place} is no key=value with a percent-encoded value; it is left out")
+    return found
+
+
+def read_headers(text: str, protocol: str = PROTOCOLS[0]) -> tuple[dict[str, str], list[int]]:
+    """Return the headers of a ``key=value,…`` list that *protocol* can carry, and the places of the other entries."""
     found: dict[str, str] = {}
+    wrong = []
     for place, entry in enumerate(text.split(","), 1):
         if not entry.strip():
             continue
         key, equals, value = entry.partition("=")
         key, value = unquote(key.strip()).lower(), unquote(value.strip())
-        if equals and _is_token(key) and value.isprintable():
+        if equals and _can_carry(key, value, grpc=protocol == "grpc"):
             found[key] = value
         else:
-            reader.complain(variable, f"entry {place} is no key=value with a percent-encoded value; it is left out")
-    return found
+            wrong.append(place)
+    return found, wrong
 
 
-def _is_token(key: str) -> bool:
-    return bool(key) and key.isascii() and all(letter.isalnum() or letter in "!#$%&'*+-.^_`|~" for letter in key)
+def _can_carry(key: str, value: str, grpc: bool) -> bool:
+    """Say whether key and value can go over the wire; one that cannot would have every request refused."""
+    if not key or not key.isascii() or not value.isprintable():
+        return False
+    marks = "-._" if grpc else "!#$%&'*+-.^_`|~"
+    if not all(letter.isalnum() or letter in marks for letter in key):
+        return False
+    return not key.endswith("-bin") and value.isascii() if grpc else all(letter < "\u0100" for letter in value)
 
 
 def _file(reader: _Reader, path: str, variable: str) -> str:
     if path and not os.access(path, os.R_OK):
-        reader.complain(variable, f"cannot read the file {path!r}; requests will fail until it is there")
+        reader.complain(variable, f"cannot read the file {shown_path(path)}; requests will fail until it is there")
     return path

@@ -1,7 +1,8 @@
 """The run folder: ``.otel-perf/<run>/<process>/traces.jsonl | metrics.jsonl | logs.jsonl``, written.
 
-Imports only: os, time, system, parts. Names are unique by exclusive mkdir; a line is one ``write`` in append mode, so
-that a crash can tear the last line only. Nothing here follows a symbolic link when it writes. Reading order:
+Imports only: os, time, system, parts, private. Names are unique by exclusive mkdir; a line is one ``write`` in append
+mode, so that a crash can tear the last line only. Nothing here follows a symbolic link when it writes: private.py makes
+and opens all that is written. Reading order:
 RunFolder.write(), _continue() when a file has grown, make_room() when all of them have; retention.py removes what
 others have left.
 """
@@ -14,6 +15,7 @@ from time import gmtime, strftime
 from otel_perf.system import calls
 
 from .parts import earlier_name
+from .private import Folder, make_folder, need_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,11 +28,6 @@ TRACES = "traces.jsonl"
 RESERVE = 16  # spans leave one part in this many of the limit for the numbers that say what was dropped
 PARTS = 64  # a file is continued in a new one when it has this fraction of the limit
 SMALLEST_PART = 2**16  # bytes
-STDERR = 2
-
-_FLAGS = (
-    calls.O_WRONLY | calls.O_APPEND | calls.O_CREAT | getattr(calls, "O_CLOEXEC", 0) | getattr(calls, "O_NOFOLLOW", 0)
-)
 
 
 class Earlier:
@@ -42,10 +39,10 @@ class Earlier:
         number: of all parts of the process, the oldest has the lowest.
     """
 
-    __slots__ = ("begin", "end", "number", "path", "records")
+    __slots__ = ("begin", "end", "name", "number", "records")
 
-    def __init__(self, path: str, begin: int, end: int, records: int, number: int) -> None:
-        self.path = path
+    def __init__(self, name: str, begin: int, end: int, records: int, number: int) -> None:
+        self.name = name
         self.begin = begin
         self.end = end
         self.records = records
@@ -143,11 +140,11 @@ class RunFolder:
 
     def _continue(self, name: str, file: File) -> File:
         """Begin a new part of the file *name* and return it, open."""
-        path = os.path.join(self.path, name)
-        earlier = os.path.join(self.path, earlier_name(name, file.begin))
+        earlier = earlier_name(name, file.begin)
         self._close(file)
         try:
-            calls.rename(path, earlier)
+            with Folder(self.path) as folder:
+                folder.rename(name, earlier)
         except OSError:  # on Windows, while somebody reads it
             file.full += self._full
         else:
@@ -163,7 +160,8 @@ class RunFolder:
             if self.written + self.others <= size:
                 return
             try:
-                calls.unlink(part.path)
+                with Folder(self.path) as folder:
+                    folder.remove(part.name)
             except FileNotFoundError:
                 pass
             except OSError:  # on Windows, while somebody reads it
@@ -220,16 +218,16 @@ class RunFolder:
         return file
 
     def _open(self, name: str) -> int:
-        path = os.path.join(self.path, name)
         try:
-            file = calls.open(path, _FLAGS, 0o600)
+            opened = Folder(self.path)
         except FileNotFoundError:
             run = os.path.dirname(self.path)
             _make_base(os.path.dirname(run))
-            for folder in (run, self.path):
-                _make(folder)
-            file = calls.open(path, _FLAGS, 0o600)
-        return file if file > STDERR else _moved_up(file)
+            for path in (run, self.path):
+                need_folder(path)
+            opened = Folder(self.path)
+        with opened as folder:
+            return folder.open(name, calls.O_WRONLY | calls.O_APPEND)
 
     def close(self) -> None:
         """Close the files; a later write opens them again."""
@@ -254,23 +252,13 @@ def replace(folder: str, name: str, content: bytes) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    target = os.path.join(folder, name)
-    file = calls.open(f"{target}.new", _FLAGS & ~calls.O_APPEND | calls.O_TRUNC, 0o600)
-    try:
-        calls.write(file, content)
-    finally:
-        calls.close(file)
-    calls.replace(f"{target}.new", target)
-
-
-def _moved_up(file: int) -> int:
-    """Return another number for *file*, whose own the program takes for its standard input, output or error."""
-    import fcntl
-
-    try:
-        return fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, STDERR + 1)
-    finally:
-        calls.close(file)
+    with Folder(folder) as opened:
+        file = opened.open(f"{name}.new", calls.O_WRONLY | calls.O_TRUNC)
+        try:
+            calls.write(file, content)
+        finally:
+            calls.close(file)
+        opened.rename(f"{name}.new", name)
 
 
 def create_run(base: str) -> str:
@@ -285,15 +273,16 @@ def create_run(base: str) -> str:
 
 def _make_base(base: str) -> None:
     """Make the folder of all runs, with a note that keeps it out of version control."""
-    _make(base)
-    note = os.path.join(base, NOTE)
-    if not os.path.lexists(note):
+    need_folder(base)
+    if os.path.lexists(os.path.join(base, NOTE)):
+        return
+    with Folder(base, 1) as folder:
         try:
-            file = calls.open(note, _FLAGS | calls.O_EXCL, 0o600)
-            calls.write(file, b"# written by otel-perf: runs are not for version control\n*\n")
-            calls.close(file)
+            file = folder.open(NOTE, calls.O_WRONLY | calls.O_EXCL)
         except FileExistsError:
-            pass
+            return
+        calls.write(file, b"# written by otel-perf: runs are not for version control\n*\n")
+        calls.close(file)
 
 
 def create_process(run: str, limit: int = 10**9) -> RunFolder:
@@ -302,27 +291,15 @@ def create_process(run: str, limit: int = 10**9) -> RunFolder:
     Raises:
         OSError: it cannot be made.
     """
-    _make(run)
+    need_folder(run)
     return RunFolder(_make_unique(run, str(calls.getpid())), limit)
-
-
-def _make(path: str) -> None:
-    """Make the folder *path* for its owner alone, if it is not there."""
-    try:
-        calls.mkdir(path, 0o700)
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        calls.mkdir(path, 0o700)
-    except FileExistsError:
-        if not os.path.isdir(path):
-            raise
 
 
 def _make_unique(parent: str, name: str) -> str:
     for number in range(1, 10_000):
         path = os.path.join(parent, name if number == 1 else f"{name}-{number}")
         try:
-            calls.mkdir(path, 0o700)
+            make_folder(path)
         except FileExistsError:
             continue
         return path

@@ -2,7 +2,8 @@
 
 A span is a pair of events, ``B`` and ``E``, since both then have the moment that was recorded: from ``X``, with a
 duration, readers compute an end that floating point may put past that of the caller. They carry no arguments, which
-speedscope would make part of the name. CPU, memory and more are counters, alerts are instants.
+speedscope would make part of the name. What never ended has a ``B`` alone, on a track with what was open around it.
+CPU, memory and more are counters, alerts are instants.
 
 Source: "Trace Event Format", Google; https://perfetto.dev/docs/getting-started/other-formats.
 """
@@ -14,10 +15,14 @@ from typing import TYPE_CHECKING
 
 from otel_perf.__about__ import __version__
 
+from .story import KINDS, LONGEST
 from .tracks import Paths, steps_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any, BinaryIO
+
+    from otel_perf.analysis.unfinished import Unfinished
 
     from .story import Process, Progress, Story
 
@@ -58,6 +63,14 @@ class _Events:
                 self._about(pid, known, "thread", track.name, known)
             head = (self.begins if self_time is None else self.ends)[bar.site]
             self._put(f'{head}{tail}{track.number},"ts":{self._at(at)}}}')
+        for order, chain in enumerate(_chains(process.unfinished), 1):
+            self._about(
+                pid, known + order, "thread", "unfinished" if order == 1 else f"unfinished ({order})", known + order
+            )
+            for one in chain:
+                kind = one.kind if one.kind in KINDS else "span"
+                event = {"ph": "B", "name": one.path[-1][:LONGEST], "cat": kind, "pid": pid, "tid": known + order}
+                self._put_object(event, one.since)
         for time, name, value in self.story.counters(process):
             self._put_object({"ph": "C", "name": name, "pid": pid, "tid": 0, "args": {"value": value}}, time)
         for time, text, says in self.story.alerts(process):
@@ -90,3 +103,15 @@ class _Events:
         since = time - self.story.begin
         micros, nanos = divmod(abs(since), 1000)
         return f"{'-' * (since < 0)}{micros}.{nanos:03}"
+
+
+def _chains(unfinished: Iterable[Unfinished]) -> list[list[Unfinished]]:
+    """Return what was open, given by its begin, in rows in which each stood inside the one before."""
+    chains: list[list[Unfinished]] = []
+    for one in unfinished:
+        around = [chain for chain in chains if chain[-1].path == one.path[: len(chain[-1].path)] != one.path]
+        if around:
+            around[0].append(one)
+        else:
+            chains.append([one])
+    return chains

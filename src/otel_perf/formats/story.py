@@ -21,13 +21,15 @@ from otel_perf.export.decode import logs_of, points_of, read_lines, spans_of
 from otel_perf.export.json_values import Skipped
 from otel_perf.export.runs import LOGS, METRICS, TRACES
 from otel_perf.metrics import names
+from otel_perf.system import open_file
 
 from . import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
+    from otel_perf.analysis.unfinished import Unfinished
     from otel_perf.export.decode import Span
 
     Progress = Callable[[str, int, int], None]  # what it does, how much of it is done, how much there is
@@ -37,6 +39,7 @@ KINDS = ("startup", "phase", "import", "function", "operation")  # of our own sp
 COUNTERS = (names.CORES[0], names.MEMORY[0], names.THREADS[0], names.FILES[0], names.HANDLES[0], "otel_perf.score")
 ALERTS = tuple(f"otel_perf.budget.{kind}" for kind in (RAISED, ESCALATED, RESOLVED))
 MOST_SITES = 100_000  # names that are kept apart; those past it share one
+MOST_UNFINISHED = 100  # of a process; it writes no more
 LONGEST = 1_024  # characters of a name, as the recorder cuts it
 LATEST = 2**63  # ns since 1970; what is later was never measured, and SQLite has no number for it
 CACHE = 16_384  # KiB that SQLite keeps in memory
@@ -99,9 +102,10 @@ class Process:
         service: name and version of the service, empty where unknown.
         rows: first and last row of its spans, counters and events in their tables.
         start: trace of its start, None if it recorded none.
+        unfinished: what was open when it was last seen, by its begin.
     """
 
-    __slots__ = ("_resource", "name", "path", "pid", "rows", "service", "start")
+    __slots__ = ("_resource", "name", "path", "pid", "rows", "service", "start", "unfinished")
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -111,6 +115,7 @@ class Process:
         self.service = ""
         self.rows = dict.fromkeys(COLUMNS, (1, 0))
         self.start: int | None = None
+        self.unfinished: list[Unfinished] = []
         self._resource: dict[str, Any] = {}
 
     def describe(self, span: Span) -> None:
@@ -137,7 +142,7 @@ class Story:
         processes: those that recorded something, in the order of read().
         sites: by number.
         spans: how many there are.
-        begin: of the first span, in nanoseconds since 1970, and
+        begin: of the first span, finished or not, in nanoseconds since 1970, and
         end: of the last one.
         skipped: what could not be read, by file.
     """
@@ -161,13 +166,14 @@ class Story:
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    def read(self, path: str, everything: bool, progress: Progress) -> None:
+    def read(self, path: str, everything: bool, progress: Progress, unfinished: Iterable[Unfinished] = ()) -> None:
         """Read the folder of one process.
 
         Args:
             path: the folder.
             everything: counters and alerts too.
             progress: is told how many lines of a file are read, and how many there are.
+            unfinished: what was open in it when it was last seen.
 
         Raises:
             UserError: a file is there and cannot be read.
@@ -178,7 +184,11 @@ class Story:
         if everything:
             self._read(process, "counter", METRICS, _counters, progress)
             self._read(process, "event", LOGS, _alerts, progress)
-        if any(first <= last for first, last in process.rows.values()):
+        begun = sorted((one for one in unfinished if 0 < one.since < LATEST), key=lambda one: one.since)
+        process.unfinished = begun[:MOST_UNFINISHED]
+        for one in process.unfinished[:1]:
+            self.begin = min(self.begin or one.since, one.since)
+        if process.unfinished or any(first <= last for first, last in process.rows.values()):
             self.processes.append(process)
 
     def _read(self, process: Process, table: str, name: str, rows_of: Rows, progress: Progress) -> None:
@@ -316,7 +326,7 @@ def _told(lines: Iterator[dict[str, Any]], progress: Progress, what: str, path: 
 
 def _lines_in(path: str) -> int:
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             return sum(part.count(b"\n") for part in iter(lambda: file.read(2**20), b""))
     except OSError:
         return 0

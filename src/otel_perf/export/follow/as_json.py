@@ -44,14 +44,19 @@ class JsonExporter:
             lines: contents of the list that is the request's only field.
             deadline: monotonic seconds.
         """
+        outcome = self._send(lines, deadline)
+        outcome.reason = self.target.hide(outcome.reason)
+        return outcome
+
+    def _send(self, lines: list[bytes], deadline: float) -> Outcome:
         target = self.target
         if _is_proxied(target.url):
             return Outcome("later", "goes through a proxy, which only the exporters can use")
         body = HEADS[target.signal] + b",".join(lines) + TAIL
         headers = {"Content-Type": "application/json", "User-Agent": "otel-perf", **target.headers}
         if target.compression:
-            body = gzip(body)
-            headers["Content-Encoding"] = "gzip"
+            body = packed(body, target.compression)
+            headers["Content-Encoding"] = target.compression
         fresh = self._connection is None
         try:
             return self._request(body, headers, deadline)
@@ -158,11 +163,12 @@ def _path(url: str) -> str:
     return "/" + url.partition("://")[2].partition("/")[2]
 
 
-def gzip(body: bytes) -> bytes:
-    """Return *body* packed."""
+def packed(body: bytes, compression: str) -> bytes:
+    """Return *body* as *compression*, ``gzip`` or ``deflate``, has it."""
     import zlib
 
-    packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: with gzip's header and trailer
+    frame = {"gzip": 31, "deflate": 15}  # 31: with gzip's header and trailer
+    packer = zlib.compressobj(6, zlib.DEFLATED, frame[compression])
     return packer.compress(body) + packer.flush()
 
 

@@ -13,7 +13,7 @@ import logging
 import time
 from _thread import get_ident
 
-from .as_json import gzip
+from .as_json import packed
 from .outcome import BODY, LONGEST_WAIT, Outcome, of_status, why
 from .pace import Paced
 
@@ -121,15 +121,18 @@ class Exporter:
             encoded: they are spans of wire.Encoder, or points of wire_points.PointEncoder, and it takes them.
         """
         with self._silence:
-            if not encoded:
-                return self._send(self._shaped(records, pace))
-            self._encoded, self._taken = _request(self.target.signal, records), False
-            outcome = self._send(_nothing(self.target.signal, len(records)))
-            self._encoded = None
-            if outcome.kind == "sent" and not self._taken:  # an empty request at the most
-                self.takes_encoded = False
-                return Outcome("later", "the exporter has to encode itself", 0.0)
-            return outcome
+            outcome = self._send_encoded(records) if encoded else self._send(self._shaped(records, pace))
+        outcome.reason = self.target.hide(outcome.reason)
+        return outcome
+
+    def _send_encoded(self, records: Sequence[Any]) -> Outcome:
+        self._encoded, self._taken = _request(self.target.signal, records), False
+        outcome = self._send(_nothing(self.target.signal, len(records)))
+        self._encoded = None
+        if outcome.kind == "sent" and not self._taken:  # an empty request at the most
+            self.takes_encoded = False
+            return Outcome("later", "the exporter has to encode itself", 0.0)
+        return outcome
 
     def take(self) -> bytes | None:
         """Return this request if it is encoded; None where the exporter has encoded it."""
@@ -257,7 +260,7 @@ def _over_http(exporter: Exporter) -> Any:
         client_certificate_file=target.client_certificate or None,
         headers=target.headers or None,
         timeout=target.timeout,
-        compression=Compression.Gzip if target.compression else Compression.NoCompression,
+        compression=Compression(target.compression or "none"),
         session=_session(exporter),
     )
 
@@ -277,7 +280,8 @@ def _session(exporter: Exporter) -> Any:
             options["stream"] = True
             encoded = exporter.take()
             if encoded is not None:
-                options["data"] = gzip(encoded) if exporter.target.compression else encoded
+                how = exporter.target.compression
+                options["data"] = packed(encoded, how) if how else encoded
             begun = time.monotonic()
             try:
                 try:
@@ -296,7 +300,13 @@ def _session(exporter: Exporter) -> Any:
             exporter.answer = read(body)
             return answer
 
-    return OneRequest()
+    session = OneRequest()
+    session.auth = _as_it_is  # else one of ~/.netrc takes the place of the header that was set
+    return session
+
+
+def _as_it_is(request: Any) -> Any:
+    return request
 
 
 def _body(answer: Any) -> bytes:
@@ -338,7 +348,7 @@ def _over_grpc(exporter: Exporter) -> Any:
         credentials=None if insecure else _credentials(target),
         headers=tuple(target.headers.items()) or None,
         timeout=target.timeout,
-        compression=grpc.Compression.Gzip if target.compression else grpc.Compression.NoCompression,
+        compression=getattr(grpc.Compression, target.compression.title() or "NoCompression"),
     )
     stub = getattr(official, "_client", None)
     if stub is not None and hasattr(stub, "Export"):

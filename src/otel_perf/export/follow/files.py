@@ -12,6 +12,8 @@ from otel_perf.export.decode import CHUNK, MAX_LINE
 from otel_perf.export.folder import replace
 from otel_perf.export.otlp_json import count_points
 from otel_perf.export.parts import open_at, parts_of
+from otel_perf.export.private import Folder as PrivateFolder
+from otel_perf.system import open_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,8 +34,6 @@ _OF_EACH: dict[str, Callable[[bytes], int]] = {  # what counts the records of a 
     "metrics": count_points,
     "logs": lambda line: line.count(b'"timeUnixNano":'),
 }
-
-_FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 class Position:
@@ -101,7 +101,8 @@ class Folder:
         if self._lock >= 0:
             return True
         try:
-            self._lock = os.open(os.path.join(self.path, LOCK), _FLAGS, 0o600)
+            with PrivateFolder(self.path) as folder:
+                self._lock = folder.open(LOCK, os.O_WRONLY)
         except OSError:
             return os.path.isdir(self.path)  # a folder that may only be read: nobody can claim it
         if _lock(self._lock):
@@ -237,7 +238,7 @@ def _load(path: str) -> dict[str, Position]:
     import json
 
     try:
-        with open(os.path.join(path, SENT), "rb") as file:
+        with open_file(os.path.join(path, SENT)) as file:
             data = json.loads(file.read(CHUNK))
     except (OSError, ValueError, RecursionError):
         data = None

@@ -1,8 +1,10 @@
-"""What became of one request, and how an answer is read. Imports only: time."""
+"""What became of one request, and how an answer is read. Imports only: time, errors."""
 
 from __future__ import annotations
 
 from time import monotonic
+
+from otel_perf.errors import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
 RETRYABLE = (429, 502, 503, 504)  # by the OTLP specification; every other answer is final
 LONGEST_WAIT = 300.0  # seconds that a receiver may ask us to wait
 BODY = 64 * 1024  # bytes of an answer that are read
+LONGEST_REASON = 300  # characters
 
 
 class Outcome:
@@ -27,7 +30,7 @@ class Outcome:
 
     def __init__(self, kind: str, reason: str = "", wait: float | None = None, rejected: int = 0) -> None:
         self.kind = kind
-        self.reason = reason
+        self.reason = one_line(reason[:LONGEST_REASON])
         self.wait = wait
         self.rejected = rejected
 

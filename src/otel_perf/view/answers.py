@@ -1,0 +1,285 @@
+"""What the page is told of one process, in the words of web/src/api.ts; the report has the same numbers.
+
+Reading order: overview(), start(), series(), flame(), functions(), trace(); then state() and samples(), for the push.
+Moments are milliseconds since 1970; a range without begin or end is all there is.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from otel_perf.analysis.as_json import report_object, start_objects
+from otel_perf.analysis.functions import functions_of
+from otel_perf.analysis.report import headline
+from otel_perf.analysis.startup import build_start
+from otel_perf.export.runs import TRACES
+
+from .encode import encode
+from .live import PLAIN
+from .profile import MOST_NODES, flame_object, tree_of
+from .traces import FOREVER, LATE, SMALL, find, tree_of_nodes
+from .waterfall import MOST, start_object, trace_object
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from otel_perf.analysis.functions import FunctionRow
+    from otel_perf.analysis.model import Call, Node, Process
+
+    from .live import Live
+    from .profile import Paths
+
+MOST_FUNCTIONS = 2_000  # that are told, those with most self time
+ELSEWHERE = ("critical_path", "off_the_path")  # keys of the report's start, a row a step
+BEFORE = 10_000.0  # milliseconds of samples that a page is told again when it connects
+LONGEST_GAP = 600_000.0  # milliseconds; who was away longer asks for the series again
+NO_PROFILE = (
+    "no function is profiled: write @perf.profile above those that matter, "
+    'or with perf.operation("name"): around a block'
+)
+NO_METRICS = (
+    "nothing was sampled: the process was over before its first sample, or OTEL_PERF_METRICS=0 switches that off"
+)
+NO_START = (
+    "no start was recorded: the process is a child of another one of this run, or its start is still going on and "
+    "nothing in it has ended"
+)
+
+
+def overview(live: Live) -> dict[str, Any]:
+    """Return Overview."""
+    with live.lock:
+        process = live.settled()
+        key = (live.version, process.running, live.total)
+        return live.once("overview", key, lambda: _overview(live, process))
+
+
+def _overview(live: Live, process: Process) -> dict[str, Any]:
+    verdict, of_start = live.once("of the start", _start_key(process), lambda: _of_start(process))
+    report = live.once("report", (live.version, process.running), lambda: report_object(process, of_start))
+    root = process.root
+    began = root.start if root is not None else min([node.start for node in process.nodes], default=live.first)
+    return {
+        "report": report,
+        "verdict": verdict,
+        "running": bool(process.running),
+        "began": began / 1e6 if began else None,
+        "last": live.last / 1e6 if live.last else None,
+        "read": live.read,
+        "total": max(live.total, live.read),
+        "spans": live.spans,
+        "damaged": sum(sum(tail.skipped.lines.values()) for tail in live.tails.values()),
+        "slowest": [_call(call) for call in process.calls],
+        "empty": {
+            name: why
+            for name, there, why in (
+                ("profile", live.profile.paths, NO_PROFILE),
+                ("metrics", process.record.series, NO_METRICS),
+                ("start", process.nodes, NO_START),
+            )
+            if not there
+        },
+    }
+
+
+def _of_start(process: Process) -> tuple[str, dict[str, Any]]:
+    """Return the verdict and what the report says of the start, but for the path of which the waterfall has it all."""
+    found = start_objects(process)
+    if found["start"] is not None:
+        found["start"] = {key: value for key, value in found["start"].items() if key not in ELSEWHERE}
+    return headline(process, build_start(process), PLAIN), found
+
+
+def _start_key(process: Process) -> object:
+    """Return what is another one when the report says something else of the start."""
+    empty = not process.points and not process.after.spans
+    unfinished = None if process.running else process.unfinished  # of what goes on, the start says nothing
+    said = str([process.usable, process.ended, unfinished, process.resource, process.root_attributes])
+    return len(process.nodes), process.running, process.root is None, empty, said
+
+
+def _call(call: Call) -> dict[str, Any]:
+    node = call.node
+    return {
+        "name": node.name,
+        "kind": node.kind,
+        "began": node.start / 1e6,
+        "seconds": node.duration,
+        "traceId": call.trace_id,
+        "spanId": node.span_id,
+        "error": node.error,
+    }
+
+
+def start(live: Live, most: int = MOST) -> dict[str, Any] | None:
+    """Return the start as a Waterfall of at most so many rows, None if none was recorded."""
+    with live.lock:
+        process = live.settled()
+        key = (most, len(process.nodes), process.root is None)
+        return live.once("start", key, lambda: start_object(process, most))
+
+
+def series(
+    live: Live, begin: float | None, end: float | None, points: int, others: int | None = None
+) -> dict[str, Any]:
+    """Return SeriesAnswer.
+
+    Args:
+        live: the process.
+        begin: of the range, and
+        end: of it.
+        points: of each series, and
+        others: of those behind the toggle, if fewer will do.
+    """
+    with live.lock:
+        process = live.settled()
+        markers = live.all_markers(process)
+        sampled = list(process.record.series.values())
+        marked = [one.time for one in markers]
+        if begin is None:
+            begin = min([*(one.first / 1e6 for one in sampled), *marked], default=live.first / 1e6)
+        if end is None:
+            end = max([*(one.time / 1e6 for one in sampled), *marked], default=live.last / 1e6)
+        end = max(begin, end)
+        return {
+            "from": begin,
+            "to": end,
+            "series": live.charts.answer(process, begin, end, points, others),
+            "markers": [one.as_object() for one in markers if begin <= one.time <= end],
+        }
+
+
+def flame(
+    live: Live, begin: float | None, end: float | None, base: Paths | None = None, most: int = MOST_NODES
+) -> dict[str, Any]:
+    """Return Flame.
+
+    Args:
+        live: the process.
+        begin: of the range, and
+        end: of it.
+        base: paths() to compare with.
+        most: nodes, those with most time.
+    """
+    with live.lock:
+        root = tree_of(paths(live, begin, end))
+        if base is not None:
+            tree_of(base, root, base=True)
+        return flame_object(root, begin, end, live.profile.overflow, difference=base is not None, most=most)
+
+
+def paths(live: Live, begin: float | None, end: float | None) -> Paths:
+    """Return calls, seconds and own seconds of each call path in a range."""
+    with live.lock:
+        return live.profile.between(_nanoseconds(begin, -1), _nanoseconds(end, 2**63 - 1))
+
+
+def functions(live: Live, begin: float | None, end: float | None) -> dict[str, Any]:
+    """Return FunctionsAnswer."""
+    with live.lock:
+        process = live.settled()
+        found = [_function(row) for row in live.once("functions", live.version, lambda: functions_of(process))]
+        if begin is not None or end is not None:
+            inside = live.profile.functions_between(_nanoseconds(begin, -1), _nanoseconds(end, 2**63 - 1))
+            found = [
+                one | dict(zip(("calls", "total", "self"), inside[one["name"], one["kind"]], strict=True))
+                for one in found
+                if (one["name"], one["kind"]) in inside
+            ]
+            found.sort(key=lambda one: (-one["self"], -one["total"], one["name"]))
+    return {"functions": found[:MOST_FUNCTIONS], "hidden": max(0, len(found) - MOST_FUNCTIONS)}
+
+
+def _function(row: FunctionRow) -> dict[str, Any]:
+    return {
+        "name": row.function,
+        "kind": row.kind,
+        "calls": row.calls,
+        "total": row.total,
+        "self": row.self_time,
+        "min": row.min,
+        "max": row.max,
+        "p50": row.percentiles[0],
+        "p95": row.percentiles[1],
+        "exact": row.exact,
+    }
+
+
+def trace(live: Live, trace_id: str) -> dict[str, Any] | None:
+    """Return a trace as a Waterfall; None if there is none."""
+    with live.lock:
+        if trace_id == live.settled().start_trace:
+            return start(live)
+    nodes, left_out = _nodes_of(live, trace_id)
+    return trace_object(trace_id, nodes, left_out) if nodes else None
+
+
+def flame_of_trace(live: Live, trace_id: str) -> dict[str, Any] | None:
+    """Return the Flame of one trace; None if there is none."""
+    nodes, _ = _nodes_of(live, trace_id)
+    if not nodes:
+        return None
+    began, end = min(node.start for node in nodes), max(node.end for node in nodes)
+    return flame_object(tree_of_nodes(nodes), began / 1e6, end / 1e6)
+
+
+def _nodes_of(live: Live, trace_id: str) -> tuple[list[Node], int]:
+    """Return the spans of a trace, read from the file, and how many more there are."""
+    begin, end = 0, FOREVER
+    with live.lock:
+        if live.tails[TRACES].offset > SMALL:
+            known = [call.node for call in live.settled().calls if call.trace_id == trace_id]
+            if known:
+                begin = live.places.before(min(node.start for node in known))
+                end = live.places.after(max(node.end for node in known) + LATE)
+    return find(os.path.join(live.path, TRACES), trace_id, begin, end)
+
+
+# --- for the push -----------------------------------------------------------------------------------------------------
+
+
+def state(live: Live, newest: bool) -> tuple[str, object]:
+    """Return the Overview as JSON, and what is another one when it has changed.
+
+    A start that is over does not change, so it is not sent again and again.
+
+    Args:
+        live: the process.
+        newest: the page asked for the newest run.
+    """
+    with live.lock:
+        found = overview(live)
+        key = (live.path, live.version, found["running"], found["total"])
+        return live.once(f"state {newest}", key, lambda: _state_text(found, newest)), key
+
+
+def _state_text(found: dict[str, Any], newest: bool) -> str:
+    report = found["report"]
+    if report["start"] is not None and report["start"]["complete"]:
+        report = {key: value for key, value in report.items() if key != "start"}
+    return encode(found | {"report": report, "newest": newest})
+
+
+def samples(live: Live, after: float | None) -> tuple[float, dict[str, Any] | None]:
+    """Return the moment of the newest sample or marker, and the Samples after another one; None if there are none.
+
+    Args:
+        live: the process.
+        after: that moment; None of a page that has just come, which is told the last ten seconds. Of more than ten
+            minutes only the last are told.
+    """
+    with live.lock:
+        process = live.settled()
+        markers = live.all_markers(process)
+        sampled = [one.time / 1e6 for one in process.record.series.values()]
+        newest = max([*sampled, *(one.time for one in markers)], default=0.0)
+        since = newest - BEFORE if after is None else max(after, newest - LONGEST_GAP)
+        if newest <= max(since, 0.0):
+            return newest, None
+        new = [one.as_object() for one in markers if one.time > since]
+        return newest, {"series": live.charts.since(process, since), "markers": new}
+
+
+def _nanoseconds(moment: float | None, unknown: int) -> int:
+    return unknown if moment is None else int(min(max(moment, 0.0), 9e12) * 1e6)

@@ -1,0 +1,702 @@
+"""A process that is read bit by bit is the one that is read at once; charts keep peaks, ranges add up, memory is bounded."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+import tracemalloc
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from otel_perf.analysis import loading, sorting
+from otel_perf.analysis.as_json import report_object
+from otel_perf.analysis.loading import Reader, Tail, load_process
+from otel_perf.export.decode import Point
+from otel_perf.view import answers, charts, profile, traces, waterfall
+from otel_perf.view.charts import Charts
+from otel_perf.view.encode import encode
+from otel_perf.view.live import Live
+from otel_perf.view.profile import Profile, flame_object, tree_of
+from otel_perf.view.runs import Missing, Runs
+
+SECOND = 1_000_000_000
+BEGIN = 1_795_564_800 * SECOND
+
+
+# --- files of a process -----------------------------------------------------------------------------------------------
+
+
+def attributes(values):
+    kinds = {bool: "boolValue", int: "intValue", float: "doubleValue", str: "stringValue"}
+    return [{"key": key, "value": {kinds[type(value)]: value}} for key, value in values.items()]
+
+
+def span(name, begin, end, number, parent=0, trace=1, **says):
+    """Return a span; *begin* and *end* in seconds after BEGIN."""
+    return {
+        "traceId": f"{trace:032x}",
+        "spanId": f"{number:016x}",
+        "parentSpanId": f"{parent:016x}",
+        "name": name,
+        "startTimeUnixNano": str(BEGIN + round(begin * SECOND)),
+        "endTimeUnixNano": str(BEGIN + round(end * SECOND)),
+        "attributes": attributes({key.replace("__", "."): value for key, value in says.items()}),
+    }
+
+
+def line_of(spans, **resource):
+    resource = {"attributes": attributes({key.replace("__", "."): value for key, value in resource.items()})}
+    return json.dumps({"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": spans}]}]}) + "\n"
+
+
+def metric_line(name, at, value, kind="gauge", unit="By", monotonic=False, **says):
+    point = {"attributes": attributes(says), "timeUnixNano": str(BEGIN + round(at * SECOND)), "asDouble": value}
+    body = {"dataPoints": [point]} | ({"isMonotonic": True, "aggregationTemporality": 2} if monotonic else {})
+    metric = {"name": name, "unit": unit, kind: body}
+    return json.dumps({"resourceMetrics": [{"scopeMetrics": [{"metrics": [metric]}]}]}) + "\n"
+
+
+def path_lines(at, path, function, calls, time, own):
+    says = {"path": path, "function": function}
+    return "".join(
+        metric_line(f"otel_perf.profile.{name}", at, value, "sum", unit, True, **says)
+        for name, value, unit in (("calls", calls, "{call}"), ("time", time, "s"), ("self_time", own, "s"))
+    )
+
+
+def event_line(kind, at, **says):
+    log = {
+        "timeUnixNano": str(BEGIN + round(at * SECOND)),
+        "eventName": kind,
+        "body": {"stringValue": kind},
+        "attributes": attributes(says),
+    }
+    return json.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": [log]}]}]}) + "\n"
+
+
+OURS = "otel_perf__kind"
+START = [
+    line_of([span("read", 0.1, 0.3, 3, 2, otel_perf__kind="function", otel_perf__self_time=0.2)], service__name="shop"),
+    line_of([span("CoreInit", 0.05, 0.6, 2, 1, otel_perf__kind="phase")]),
+    line_of([span("other", 0.2, 0.25, 9, 8, 7), span("root", 0.1, 0.9, 8, trace=7)]),
+    line_of(
+        [span("startup", 0.0, 1.0, 1, otel_perf__kind="startup", otel_perf__ready="ready()")], service__name="shop"
+    ),
+]
+AFTER = [
+    line_of(
+        [
+            span("import json", 1 + at, 1.5 + at, 100 + at, trace=20 + at, otel_perf__kind="import"),
+            span("work", 1 + at, 1.1 + at / 10, 200 + at, trace=40 + at, otel_perf__kind="function"),
+        ]
+    )
+    for at in range(8)
+]
+TRACES = "".join(START + AFTER)
+METRICS = "".join(
+    metric_line("process.memory.usage", at, 1e6 * (at % 5))
+    + metric_line("process.cpu.utilization", at, 0.1, unit="1", **{"cpu.mode": "user"})
+    + metric_line("process.cpu.utilization", at, 0.2, unit="1", **{"cpu.mode": "system"})
+    + path_lines(at, "work", "shop.work", at, at * 0.1, at * 0.1)
+    for at in range(1, 20)
+)
+LOGS = (
+    event_line("otel_perf.budget.exceeded", 5, budget="memory", severity="warning", limit=3e6, value=4e6)
+    + event_line("otel_perf.budget.resolved", 7, budget="memory", severity="warning", limit=3e6, duration=2.0)
+    + event_line("otel_perf.process.ended", 20, **{"otel_perf.end": "exit"})
+)
+FILES = {"traces.jsonl": TRACES.encode(), "metrics.jsonl": METRICS.encode(), "logs.jsonl": LOGS.encode()}
+
+
+def write(folder, **files):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in (files or FILES).items():
+        (folder / name.replace("_", ".")).write_bytes(content)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write(tmp_path / "run" / "77")
+
+
+def live_of(folder):
+    live = Live(str(folder))
+    while live.advance():
+        pass
+    return live
+
+
+# --- bit by bit -------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32))
+def test_process_read_bit_by_bit_is_the_one_read_at_once(tmp_path_factory, seed):
+    """Whatever was written between two looks, and wherever it was torn at the moment of a look."""
+    chance = random.Random(seed)
+    whole = write(tmp_path_factory.mktemp("whole") / "run" / "77")
+    part = write(tmp_path_factory.mktemp("part") / "run" / "77", traces_jsonl=b"", metrics_jsonl=b"", logs_jsonl=b"")
+    reader = Reader(str(part))
+    written = dict.fromkeys(FILES, 0)
+    while any(written[name] < len(content) for name, content in FILES.items()):
+        name = chance.choice([name for name in FILES if written[name] < len(FILES[name])])
+        size = chance.randint(1, 3_000)
+        with open(part / name, "ab") as file:
+            file.write(FILES[name][written[name] : written[name] + size])
+        written[name] += size
+        if chance.random() < 0.5:
+            while reader.take(200, over=False):
+                pass
+            if chance.random() < 0.5:
+                report_object(reader.process())  # that it is looked at changes nothing
+    while reader.take(over=True):
+        pass
+
+    expected, found = (report_object(process) for process in (load_process(str(whole)), reader.process()))
+
+    for one in (expected, found):
+        one["budgets"].sort(key=lambda budget: budget["name"])  # they stand in the order in which they appeared
+    assert expected == found
+
+
+def test_start_that_goes_on_is_guessed_and_taken_back_when_its_root_comes(tmp_path):
+    part = write(tmp_path / "run" / "77", traces_jsonl=START[0].encode() + START[1].encode() + START[2].encode())
+    reader = Reader(str(part))
+    reader.take()
+    before = reader.process()
+    assert (None, ["read", "CoreInit"], 2) == (
+        before.root, [node.name for node in before.nodes], before.after.spans,
+    )  # fmt: skip
+    with open(part / "traces.jsonl", "a", encoding="utf-8") as file:
+        file.write(START[3])
+    reader.take()
+
+    after = reader.process()
+
+    assert (["startup", "read", "CoreInit"], 2) == ([node.name for node in after.nodes], after.after.spans)
+    assert f"{1:032x}" == after.start_trace
+
+
+def test_unfinished_line_is_left_alone_until_it_ends_or_nobody_writes_any_more(tmp_path):
+    (tmp_path / "x.jsonl").write_bytes(b'{"a": 1}\n{"b"')
+    tail = Tail(str(tmp_path / "x.jsonl"))
+    assert [(0, b'{"a": 1}\n')] == list(tail.lines(1_000, over=False))
+    assert [] == list(tail.lines(1_000, over=False))
+
+    assert [(9, b'{"b"')] == list(tail.lines(1_000, over=True))
+
+    assert 13 == tail.offset == tail.size()
+
+
+def test_reading_stops_after_the_size_that_was_asked_for_at_the_end_of_a_line(tmp_path):
+    (tmp_path / "x.jsonl").write_bytes(b"12345\n" * 10)
+    tail = Tail(str(tmp_path / "x.jsonl"))
+
+    assert [3, 3, 3, 1, 0] == [len(list(tail.lines(15, over=True))) for _ in range(5)]
+
+
+@pytest.mark.parametrize("change", ["cut", "replaced", "removed"])
+def test_file_that_began_anew_is_noticed(tmp_path, change):
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(b"1\n2\n")
+    tail = Tail(str(path))
+    list(tail.lines(100, over=True))
+    assert not tail.began_anew()
+    assert not tail.began_anew()
+    if change == "cut":
+        path.write_bytes(b"1\n")
+    elif change == "replaced":
+        (tmp_path / "y").write_bytes(b"1\n2\n3\n4\n")
+        os.replace(tmp_path / "y", path)
+    else:
+        path.unlink()
+
+    assert tail.began_anew()
+
+
+def test_file_that_was_continued_did_not_begin_anew(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(b"1\n2\n")
+    tail = Tail(str(path))
+    list(tail.lines(100, over=True))
+    assert not tail.began_anew()
+    path.rename(tmp_path / f"x.{0:015d}.jsonl")
+    assert not tail.began_anew()  # between the two steps
+    path.write_bytes(b"3\n")
+
+    assert not tail.began_anew()
+
+    assert [(4, b"3\n")] == list(tail.lines(100, over=True))
+
+
+# --- bounds -----------------------------------------------------------------------------------------------------------
+
+
+def test_memory_does_not_grow_with_the_spans(tmp_path):
+    folder = write(tmp_path / "run" / "77", traces_jsonl="".join(START).encode())
+    reader = Live(str(folder))
+    lines = "".join(AFTER).encode() * 200
+
+    def more():
+        with open(folder / "traces.jsonl", "ab") as file:
+            file.write(lines)
+        while reader.advance():
+            pass
+        reader.settled()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        first = more()
+        grown = [more() - first for _ in range(3)]
+    finally:
+        tracemalloc.stop()
+
+    spans = 200 * 8 * 2
+    assert spans * 4 + 5 == reader.spans
+    assert grown[-1] < spans * 3 * 30  # bytes: a duration each, and room that lists have made
+
+
+def test_traces_without_a_start_are_forgotten(tmp_path, monkeypatch):
+    monkeypatch.setattr(sorting, "ELSEWHERE", 10)
+    monkeypatch.setattr(sorting, "UNDECIDED", 10)
+    lines = [line_of([span("child", 1, 2, 1_000 + at, 5_000 + at, 10_000 + at)]) for at in range(50)]
+    lines += [line_of([span("root", 1, 3, 5_000 + at, trace=10_000 + at)]) for at in range(20)]  # the others never end
+    folder = write(tmp_path / "run" / "77", traces_jsonl="".join(lines).encode())
+    reader = Reader(str(folder))
+    reader.take()
+
+    process = reader.process()
+
+    assert (70, []) == (process.after.spans, process.nodes)
+    assert len(reader._spans.elsewhere) <= 10
+    assert sum(map(len, reader._spans.traces.values())) <= 11
+
+
+def test_durations_past_the_most_that_are_kept_make_percentiles_inexact(tmp_path, monkeypatch):
+    monkeypatch.setattr(sorting, "DURATIONS", 5)
+    folder = write(tmp_path / "run" / "77", traces_jsonl=TRACES.encode())
+
+    process = load_process(str(folder))
+
+    assert 5 == sum(len(times) for times in process.durations.values())
+
+
+def test_calls_are_the_fifty_slowest_of_all(tmp_path):
+    order = list(range(1, 200))
+    random.Random(7).shuffle(order)
+    spans = [span(f"call {at}", 0, at / 1_000, at, trace=at, otel_perf__kind="function") for at in order]
+    folder = write(tmp_path / "run" / "77", traces_jsonl="".join(line_of([one]) for one in spans).encode())
+
+    calls = load_process(str(folder)).calls
+
+    assert [f"call {at}" for at in range(199, 149, -1)] == [call.node.name for call in calls]
+    assert [f"{at:032x}" for at in range(199, 149, -1)] == [call.trace_id for call in calls]
+
+
+def test_start_that_is_over_is_explained_once(tmp_path, monkeypatch):
+    """Of a start of 18,000 spans that takes half a second, and its process goes on for days."""
+    explained = []
+    real = answers.start_objects
+    monkeypatch.setattr(answers, "start_objects", lambda process: explained.append(1) or real(process))
+    folder = write(tmp_path / "run" / "77", traces_jsonl="".join(START).encode())
+    live = live_of(folder)
+    first = answers.overview(live)
+    for line in AFTER:
+        with open(folder / "traces.jsonl", "a", encoding="utf-8") as file:
+            file.write(line)
+        live.advance()
+        last = answers.overview(live)
+
+    assert (1, first["spans"] + 16) == (len(explained), last["spans"])
+    assert 16 + 2 == last["report"]["after_start"]["spans"]
+    assert first["report"]["start"] == last["report"]["start"]
+
+
+# --- charts -----------------------------------------------------------------------------------------------------------
+
+
+def point(name, at, value, monotonic=False, unit="By", **says):
+    found = Point()
+    found.metric, found.unit, found.type, found.monotonic = name, unit, "sum" if monotonic else "gauge", monotonic
+    found.time, found.value, found.attributes = BEGIN + round(at * SECOND), value, says
+    return found
+
+
+def key_of(one):
+    return one.metric, repr(sorted(one.attributes.items()))
+
+
+def drawn(points, begin, end, parts):
+    return charts._drawn([(float(at), float(value)) for at, value in points], begin, end, parts)
+
+
+def test_day_of_samples_keeps_its_one_peak_and_its_one_dip():
+    found = Charts()
+    peak, dip = 40_001, 61_234
+    for at in range(86_400):
+        value = 900.0 if at == peak else 1.0 if at == dip else 100.0
+        one = point("process.memory.virtual", at, value)
+        found.point(one, ("process.memory.virtual", ""))
+    (chart,) = found._others.values()
+    points = chart.points.points()
+    assert len(points) <= charts.RAW_OF_OTHERS
+
+    shown = drawn(points, points[0][0], points[-1][0], 100)
+
+    assert (900.0, 1.0) == (max(shown["high"]), min(shown["low"]))
+    assert len(shown["times"]) <= 100
+    at = shown["times"][shown["high"].index(900.0)]
+    assert abs(at - (BEGIN / 1e6 + peak * 1_000)) <= 864_000  # within its part of the day
+
+
+def test_hours_of_samples_are_kept_as_they_were():
+    found = Charts()
+    values = [float(at % 17) for at in range(14_000)]
+    for at, value in enumerate(values):
+        found.point(point("process.memory.usage", at, value), ("process.memory.usage", "[]"))
+    found.settle()
+
+    assert values == [value for _, value in found._main["process.memory.usage"].points()]
+
+
+@given(
+    st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=200),
+    st.integers(1, 50),
+    st.integers(0, 200),
+    st.integers(0, 200),
+)
+def test_each_part_has_the_lowest_and_the_highest_of_what_is_in_it(values, parts, one, other):
+    begin, end = min(one, other) * 1_000.0, max(one, other) * 1_000.0
+    points = [(at * 1_000.0, value) for at, value in enumerate(values)]
+    inside = [value for at, value in points if begin <= at <= end]
+
+    rows = list(charts.inside_parts([point for point in points if begin <= point[0] <= end], begin, end, parts))
+
+    assert len(rows) <= max(parts, 1)
+    assert all(low <= high for _, low, high in rows)
+    assert [at for at, _, _ in rows] == sorted(at for at, _, _ in rows)
+    if inside:
+        assert (min(inside), max(inside)) == (min(low for _, low, _ in rows), max(high for _, _, high in rows))
+
+
+def test_what_held_before_a_range_is_there_as_its_first_point():
+    assert {"times": [1_000.0], "low": [5], "high": [5]} == drawn([(1_000, 5)], 10_000, 20_000, 10)
+    shown = drawn([(1_000, 5), (9_000, 6), (15_000, 7), (30_000, 8)], 10_000, 20_000, 10)
+    assert ([9_000.0, 15_000.0], [6, 7]) == (shown["times"], shown["high"])
+
+
+def test_pause_of_the_sampling_is_a_gap_and_seldom_changes_are_none():
+    sampled = [(at * 1_000, 1) for at in [*range(20), *range(60, 80)]]
+    shown = drawn(sampled, 0, 80_000, 400)
+    assert 1 == shown["high"].count(None)
+    assert 19_000 < shown["times"][shown["high"].index(None)] < 60_000
+
+    changes = [(at * 1_000, at) for at in (0, 1, 2, 9, 10, 40, 41, 79)]
+    assert None not in drawn(changes, 0, 80_000, 400)["high"]
+
+
+def test_samples_since_the_newest_one_are_none_whatever_the_rounding(tmp_path):
+    moments = [0.5 + at * 1.0000371 for at in range(400)]
+    lines = "".join(metric_line("process.memory.usage", at, 1.0) for at in moments)
+    live = live_of(write(tmp_path / "run" / "77", metrics_jsonl=lines.encode()))
+    process = live.settled()
+
+    (memory,) = live.charts.since(process, 0.0)
+
+    assert 400 == len(memory["times"])
+    for at, moment in enumerate(moments):
+        later = live.charts.since(process, (BEGIN + round(moment * SECOND)) / 1e6)
+        assert 399 - at == (len(later[0]["times"]) if later else 0)
+
+
+def test_first_and_last_sample_are_in_the_range_of_all_whatever_the_rounding(tmp_path):
+    chance = random.Random(5)
+    for number in range(60):
+        moments = [chance.random() * 5 + at * 1.0000371 for at in (0, 10, 20)]
+        lines = "".join(metric_line("process.memory.usage", at, 1.0) for at in moments)
+        live = live_of(write(tmp_path / f"run{number}" / "77", metrics_jsonl=lines.encode()))
+
+        (memory,) = answers.series(live, None, None, 100)["series"]
+
+        assert 3 == len([value for value in memory["high"] if value is not None])
+
+
+def test_sum_is_a_rate_and_begins_anew_with_its_process():
+    found = Charts()
+    for at, value in ((0, 100), (1, 150), (3, 350), (4, 20), (5, 30)):
+        one = point("system.network.io", at, value, monotonic=True, device="lo")
+        found.point(one, key_of(one))
+
+    (chart,) = found._others.values()
+
+    assert "By/s" == chart.unit
+    assert "system.network.io{device=lo}" == chart.name
+    assert [50.0, 100.0, 10.0] == [value for _, value in chart.points.points()]
+
+
+def test_series_are_bounded_and_the_rest_is_counted(monkeypatch):
+    monkeypatch.setattr(charts, "MOST", 3)
+    found = Charts()
+    for number in range(5):
+        one = point("queue", 0, 1.0, number=number)
+        found.point(one, key_of(one))
+
+    assert (3, 2) == (len(found._others), found.left_out)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), None, 1e300])
+def test_what_is_no_measurement_is_not_drawn(value):
+    found = Charts()
+    one = point("queue", 0, value)
+    found.point(one, key_of(one))
+    found.point(point("process.memory.usage", 0, value), ("process.memory.usage", "[]"))
+    found.settle()
+
+    assert [[], 0] == [found._others[key_of(one)].points.points(), found._main["process.memory.usage"].count]
+
+
+# --- flame graphs -----------------------------------------------------------------------------------------------------
+
+
+def profile_of(rows):
+    """Return the Profile of rows: at, path, calls, time, own time; functions are called as their path's end."""
+    found = Profile()
+    for at, path, *numbers in rows:
+        for name, value in zip(("calls", "time", "self_time"), numbers, strict=True):
+            one = point(f"otel_perf.profile.{name}", at, value, True, path=path, function=f"shop.{path.split(';')[-1]}")
+            found.point(one, key_of(one))
+    return found
+
+
+def at_second(seconds):
+    return BEGIN + round(seconds * SECOND)
+
+
+def test_range_is_the_difference_of_the_totals_at_its_ends():
+    found = profile_of([(1, "a", 2, 1.0, 0.5), (3, "a", 5, 2.5, 1.5), (9, "a", 6, 3.0, 2.0)])
+
+    assert {("a", "shop.a"): (5, 2.5, 1.5)} == found.between(-1, at_second(5))
+    assert {("a", "shop.a"): (3, 1.5, 1.0)} == found.between(at_second(2), at_second(5))
+    assert {("a", "shop.a"): (6, 3.0, 2.0)} == found.between(-1, 2**63 - 1)
+    assert {} == found.between(at_second(4), at_second(8))
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 5), st.floats(0, 10)), max_size=60), st.integers(0, 300))
+def test_two_ranges_add_up_to_both(calls, cut):
+    totals = {}
+    rows = []
+    for at, path, seconds in sorted(calls):
+        count, total = totals.get(path, (0, 0.0))
+        totals[path] = count + 1, total + seconds
+        rows.append((at, f"p{path}", *totals[path], totals[path][1]))
+    found = profile_of(rows)
+
+    first, second = found.between(-1, at_second(cut)), found.between(at_second(cut), 2**63 - 1)
+
+    for key, numbers in found.between(-1, 2**63 - 1).items():
+        parts = [half.get(key, (0, 0, 0)) for half in (first, second)]
+        assert numbers == pytest.approx([sum(one) for one in zip(*parts, strict=True)])
+
+
+def test_totals_are_thinned_to_coarser_steps_and_never_change(monkeypatch):
+    monkeypatch.setattr(profile, "ROWS", 100)
+    rows = [(at, f"p{at % 3}", at, float(at), float(at)) for at in range(1, 400)]
+    found = profile_of(rows)
+
+    assert found._rows <= 100
+    assert found._rows == sum(len(one.moments) for one in found.paths.values())
+    assert found.step > SECOND
+    whole = found.between(-1, 2**63 - 1)
+    assert {("p0", "shop.p0"): 399, ("p1", "shop.p1"): 397, ("p2", "shop.p2"): 398} == {
+        key: numbers[0] for key, numbers in whole.items()
+    }
+    step = found.step / SECOND
+    for cut in range(0, 400, 20):
+        seen = found.between(-1, at_second(cut)).get(("p0", "shop.p0"), (0,))[0]
+        assert cut - step - 3 <= seen <= cut
+
+
+def test_node_is_at_least_as_wide_as_what_is_in_it():
+    """A call that goes on has no time yet, and children that ran side by side more than their parent."""
+    found = flame_object(
+        tree_of({("a;b", "b"): (1, 2.0, 2.0), ("a;c", "c"): (1, 1.0, 1.0), ("d", "d"): (1, 0.5, 0.5)}), 1, 2
+    )
+
+    names = [found["names"][number] for number in found["name"]]
+    assert ["all", "a", "b", "c", "d"] == names
+    assert [3.5e9, 3e9, 2e9, 1e9, 0.5e9] == found["totalNs"]
+    assert [-1, 0, 1, 1, 0] == found["parent"]
+    assert [None, None, 1, 1, 1] == found["calls"]
+
+
+def test_lightest_nodes_are_left_out_of_a_large_flame_graph_with_their_parents_kept():
+    paths = {(f"a;{number}", "x"): (1, float(number), float(number)) for number in range(1, 50)}
+
+    found = flame_object(tree_of(paths), None, None, most=10)
+
+    assert len(found["name"]) <= 10
+    assert {"all", "a", "49", "48"} <= {found["names"][number] for number in found["name"]}
+    assert all(0 <= parent < row for row, parent in enumerate(found["parent"]) if row)
+
+
+# --- traces -----------------------------------------------------------------------------------------------------------
+
+
+def test_places_lead_to_no_later_line_than_that_of_the_moment(monkeypatch):
+    monkeypatch.setattr(traces, "MOST_PLACES", 16)
+    places = traces.Places()
+    ends = []
+    for at in range(1_000):
+        latest = at_second(at) if at % 7 else 0  # a line of metrics of the past, or without a time
+        ends.append(max(latest, ends[-1] if ends else 0))
+        places.add(at * 100, latest)
+
+    for wanted in range(0, 1_000, 13):
+        offset = places.before(at_second(wanted))
+        first = next(number for number, latest in enumerate(ends) if latest >= at_second(wanted))
+        assert offset <= first * 100
+        assert first * 100 - offset <= 1_000 // 8 * 100 * 2
+        later = next((number for number, latest in enumerate(ends) if latest > at_second(wanted)), 1_000)
+        assert later * 100 <= places.after(at_second(wanted))
+    assert places.after(at_second(100)) <= 400 * 100
+    assert len(places._offsets) <= 16
+
+
+def test_trace_in_a_large_file_is_found_by_its_time(tmp_path, monkeypatch):
+    lines = [
+        line_of([span(f"call {at}", at, at + 0.5, at + 1, trace=at + 1, otel_perf__kind="function")])
+        for at in range(300)
+    ]
+    lines[150] = line_of([span("slow", 140, 150, 9_999, trace=9_999, otel_perf__kind="function")])
+    lines[151] = line_of([span("late", 149, 151, 9_998, 9_999, trace=9_999)])
+    folder = write(tmp_path / "run" / "77", traces_jsonl="".join(lines).encode())
+    monkeypatch.setattr(answers, "SMALL", 100)
+    live = live_of(folder)
+    asked = []
+    monkeypatch.setattr(answers, "find", lambda *words: asked.append(words) or traces.find(*words))
+
+    found = answers.trace(live, f"{9_999:032x}")
+
+    assert ["slow", "late"] == [row["name"] for row in found["spans"]]
+    _, _, begin, end = asked[0]
+    assert 0 < begin <= sum(map(len, lines[:150]))
+    assert sum(map(len, lines[:212])) <= end <= sum(map(len, lines[:215]))  # a minute after both
+
+
+def test_trace_of_very_many_spans_keeps_its_longest(tmp_path, monkeypatch):
+    monkeypatch.setattr(traces, "MOST_SPANS", 10)
+    spans = [span(f"c{at}", 0, at / 100, at + 2, 1) for at in range(1, 40)] + [span("root", 0, 1, 1)]
+    folder = write(tmp_path / "run" / "77", traces_jsonl="".join(line_of([one]) for one in spans).encode())
+
+    nodes, left_out = traces.find(str(folder / "traces.jsonl"), f"{1:032x}")
+
+    assert ({"root", *(f"c{at}" for at in range(31, 40))}, 30) == ({node.name for node in nodes}, left_out)
+    found = waterfall.trace_object("x", nodes, left_out, most=5)
+    assert (["root", "c39", "c38", "c37", "c36"], 35) == (
+        ["root", *sorted([row["name"] for row in found["spans"] if row["name"] != "root"], reverse=True)],
+        found["folded"],
+    )
+
+
+def test_waterfall_of_orphans_and_circles_is_in_pre_order():
+    nodes = [
+        span("a", 0, 9, 1, 5), span("b", 1, 2, 2, 1), span("c", 3, 4, 3, 4), span("d", 3, 4, 4, 3),
+        span("b", 1, 2, 2, 1),
+    ]  # fmt: skip
+    from otel_perf.analysis.model import node_of
+    from otel_perf.export.decode import spans_of
+    from otel_perf.export.json_values import Skipped
+
+    data = {"resourceSpans": [{"scopeSpans": [{"spans": nodes}]}]}
+    found = waterfall.trace_object("x", [node_of(one) for one in spans_of(data, Skipped())])
+
+    assert ["a", "b", "c", "d"] == sorted(row["name"] for row in found["spans"])
+    for number, row in enumerate(found["spans"]):
+        assert row["parent"] < number
+        assert row["depth"] == (0 if row["parent"] < 0 else found["spans"][row["parent"]]["depth"] + 1)
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def runs(tmp_path):
+    found = Runs(str(tmp_path))
+    yield found
+    found.end()
+
+
+def test_several_pages_share_one_reader(folder, tmp_path, runs):
+    by_name = runs.live(runs.find("run", "77"))
+
+    assert by_name is runs.live(runs.find("newest", "first"))
+    assert by_name.whole.is_set()
+
+
+def test_processes_that_nobody_looks_at_are_forgotten(tmp_path, runs):
+    for number in range(7):
+        write(tmp_path / f"run{number}" / "77")
+    lives = [runs.live(runs.find(f"run{number}", "77")) for number in range(7)]
+
+    assert [False] * 3 + [True] * 4 == [live in runs._lives.values() for live in lives]
+
+
+def test_reader_that_began_anew_is_another_one(folder, runs):
+    first = runs.live(runs.find("run", "77"))
+    (folder / "traces.jsonl").write_bytes(START[3].encode())
+    limit = time.monotonic() + 10
+    while (second := runs.live(runs.find("run", "77"))) is first:
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+    assert 1 == second.spans
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "/", "run/77", "../x", "run\0", "newest/..", "77"])
+def test_names_that_were_not_found_there_are_missing(folder, runs, name):
+    with pytest.raises(Missing):
+        runs.find(name, "first")
+    with pytest.raises(Missing):
+        runs.find("run", name if name != "77" else "78")
+
+
+def test_folder_that_may_not_be_read_is_named_and_is_read_once_it_may(folder, tmp_path, runs, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refuse)
+        with pytest.raises(Missing, match=f"cannot read '{tmp_path}': Permission denied; is it yours?"):
+            runs.find("newest", "first")
+        assert not runs.any_runs()
+
+    assert "run" == runs.find("newest", "first").run.name
+
+
+def test_answer_has_null_for_what_is_no_number():
+    assert '{"a":[null,null,1.5,"x"]}' == encode({"a": [float("nan"), float("inf"), 1.5, "x"]})
+    assert '"\\ud800<\\u2028"' == encode("\ud800<\u2028")
+
+
+def test_every_reader_is_given_each_line_once(folder, monkeypatch):
+    """Nothing is read twice, whatever is asked in between."""
+    opened = []
+    real = loading.open_at
+    monkeypatch.setattr(loading, "open_at", lambda path, offset: opened.append((path, offset)) or real(path, offset))
+    live = live_of(folder)
+    answers.overview(live)
+    answers.series(live, None, None, 100)
+    live.advance()
+
+    for name in FILES:
+        offsets = [offset for path, offset in opened if path.endswith(name)]
+        assert offsets == sorted(offsets)
+        assert all(later > earlier or later == len(FILES[name]) for earlier, later in pairwise(offsets))

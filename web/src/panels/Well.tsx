@@ -1,0 +1,230 @@
+/** Is it well? The verdict, the score and what costs points, open alerts, budgets with what is left of them. */
+
+import { amount, bare, duration, parsed, percent, three, visible } from '../format.ts';
+import type { Alert, Budget, Metric, Report } from '../report.ts';
+import { overview, running, source, trace } from '../state.ts';
+import { LIMIT, pace } from '../ui/frames.ts';
+import { Sign, severityIcon, type Icon } from '../ui/icons.tsx';
+import { Moment, Section } from '../ui/parts.tsx';
+
+export function Well() {
+  const found = overview.value;
+  return (
+    <Section id="well" title="Is it well?">
+      {found ? (
+        <>
+          <div class="well">
+            <Score report={found.report} />
+            <div class="well-words">
+              <p class="verdict">{visible(found.verdict)}</p>
+              <Reasons report={found.report} />
+              <OpenAlerts alerts={found.report.alerts} />
+              <Findings report={found.report} damaged={found.damaged} />
+            </div>
+          </div>
+          <Budgets report={found.report} />
+        </>
+      ) : (
+        <div class="well-wait" aria-busy="true" />
+      )}
+    </Section>
+  );
+}
+
+function Score({ report }: { report: Report }) {
+  const { points, judged, unknown, lowest_points: lowest } = report.score;
+  if (points === null) {
+    return (
+      <div class="score">
+        <b class="score-none">–</b>
+        <span>no score: {unknown ? `${unknown} budgets unknown` : 'no budget was judged'}</span>
+      </div>
+    );
+  }
+  const fell = lowest !== null && Math.floor(lowest) < Math.floor(points);
+  return (
+    <div class="score">
+      <span>
+        <b class={points < 50 ? 'critical' : points < 100 ? 'warning' : ''}>{Math.floor(points)}</b> of 100
+      </span>
+      <span class="score-bar" aria-hidden="true">
+        <i class={points < 50 ? 'bad' : points < 100 ? 'fair' : ''} style={{ width: `${points}%` }} />
+      </span>
+      <span class="dim">
+        {judged} budget{judged === 1 ? '' : 's'} judged{unknown ? `, ${unknown} unknown` : ''}
+        {fell && `; lowest ${Math.floor(lowest)}`}
+      </span>
+    </div>
+  );
+}
+
+function Reasons({ report }: { report: Report }) {
+  const { reasons } = report.score;
+  if (!reasons.length) return null;
+  return (
+    <ul class="reasons" aria-label="What costs points">
+      {reasons.map((each) => (
+        <li key={each.budget}>
+          <b class="warning">{each.points === null ? '' : `−${three(each.points)}`}</b> {visible(each.budget)} {visible(each.text)}
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+const RANK = { critical: 0, warning: 1, info: 2 };
+
+function OpenAlerts({ alerts }: { alerts: Alert[] }) {
+  const open = alerts.filter((each) => each.end === 'open').sort((a, b) => RANK[a.severity] - RANK[b.severity]);
+  if (!open.length) {
+    const left = alerts.filter((each) => each.end === 'not resolved');
+    return (
+      <p class="fine">
+        <Sign name={left.length ? 'warning' : 'ok'} />
+        {left.length
+          ? `not resolved when it ended: ${[...new Set(left.map((each) => visible(each.budget)))].join(', ')}`
+          : running.value
+            ? 'no budget is exceeded now'
+            : alerts.length
+              ? 'every alert was resolved'
+              : 'no budget was exceeded'}
+      </p>
+    );
+  }
+  return (
+    <ul class="open-alerts" aria-label="Open alerts">
+      {open.map((each) => (
+        <li key={`${each.budget} ${each.since}`} class={each.severity}>
+          <Sign name={severityIcon(each.severity)} />
+          <span>
+            <b>{visible(each.budget)}</b> {each.severity}: {amount(each.value, each.unit)}
+            {each.peak !== null && each.peak !== each.value && `, peak ${amount(each.peak, each.unit)}`}, limit {amount(each.limit, each.unit)}, since{' '}
+            <Moment at={parsed(each.since)} beside={Date.now()} /> ({duration(each.seconds)}){each.running && `, while ${visible(each.running)} ran`}
+          </span>
+          <TraceButton id={each.trace_id} title={each.running ?? each.budget} />
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+/** Opens the trace that something is linked to. */
+export function TraceButton({ id, title }: { id: string | null; title: string }) {
+  if (!id || !source.live) return null;
+  return (
+    <button class="small" onClick={() => (trace.value = { id, title })} aria-label={`Trace of ${title}`}>
+      Trace
+    </button>
+  );
+}
+
+function Findings({ report, damaged }: { report: Report; damaged: number }) {
+  const ended = report.ended;
+  const unfinished = ended?.state === 'running' ? [] : (ended?.unfinished ?? []); // what is open now is no finding
+  if (!report.findings.length && !damaged && !unfinished.length) return null;
+  return (
+    <ul class="findings" aria-label="Findings">
+      {report.findings.map((each, i) => (
+        <li key={i} class={each.severity === 'error' ? 'critical' : 'warning'}>
+          <Sign name={each.severity === 'error' ? 'critical' : 'warning'} />
+          <span>{visible(each.message)}</span>
+        </li>
+      ))}
+      {unfinished.map((each, i) => (
+        <li key={`u${i}`} class="warning">
+          <Sign name="warning" />
+          <span>
+            unfinished: {each.path.map(visible).join(' > ')}
+            {each.file && `, at ${visible(each.file)}${each.line ? `:${each.line}` : ''}`}
+          </span>
+        </li>
+      ))}
+      {damaged > 0 && (
+        <li class="warning">
+          <Sign name="warning" />
+          <span>
+            {damaged} line{damaged === 1 ? '' : 's'} of the run could not be read
+          </span>
+        </li>
+      )}
+    </ul>
+  );
+}
+
+const SIGNS: Record<Budget['state'], Icon> = { ok: 'ok', pending: 'pending', exceeded: 'warning', unknown: 'unknown', gone: 'gone' };
+
+function Budgets({ report }: { report: Report }) {
+  const metrics = new Map(report.metrics.map((each) => [each.name, each]));
+  return (
+    <ul class="budgets" aria-label="Budgets">
+      {report.budgets.map((each) => (
+        <Card
+          key={each.name}
+          budget={each}
+          metric={each.metric ? metrics.get(each.metric) : undefined}
+          severity={report.alerts.findLast((alert) => alert.budget === each.name && alert.end === 'open')?.severity ?? 'warning'}
+        />
+      ))}
+      <FramesCard />
+    </ul>
+  );
+}
+
+function Card({ budget, metric, severity }: { budget: Budget; metric: Metric | undefined; severity: Alert['severity'] }) {
+  const { value, limit, state } = budget;
+  const unit = budget.unit === '1' && budget.of ? '%' : budget.unit;
+  const used = value === null || !(limit > 0) ? null : Math.max(0, value / limit);
+  const reach = metric?.reaches.find((each) => each.budget === budget.name);
+  return (
+    <li class={`card ${state} ${state === 'exceeded' ? severity : ''}`} title={budget.metric ?? undefined}>
+      <span class="card-name">{visible(budget.name)}</span>
+      <span class="card-state">
+        <Sign name={state === 'exceeded' ? severityIcon(severity) : SIGNS[state]} /> {state}
+      </span>
+      <span class="card-value">
+        <b>{bare(value, unit)}</b> of {amount(limit, unit)}
+        {budget.of && ` of ${budget.of}`}
+      </span>
+      <span class="bar" aria-hidden="true">
+        <i style={{ width: `${Math.min(1, used ?? 0) * 100}%` }} />
+      </span>
+      <span class="card-words">{words(budget, used, unit)}</span>
+      {reach ? (
+        <span class="card-words warning">
+          <Sign name="up" /> limit in {duration(reach.in_seconds)} at this rate
+        </span>
+      ) : (
+        budget.was_exceeded && state === 'ok' && <span class="card-words">was exceeded before</span>
+      )}
+    </li>
+  );
+}
+
+function words({ value, limit, state }: Budget, used: number | null, unit: string | null): string {
+  if (state === 'gone') return 'not judged any more';
+  if (value === null || used === null) return 'nothing is known of it yet';
+  if (used > 3) return `${three(used)} times the limit`;
+  if (value > limit) return `${amount(value - limit, unit)} over, ${percent(used - 1)} of the limit`;
+  return `headroom ${amount(limit - value, unit)}, ${percent(1 - used)} of limit`;
+}
+
+/** The page's own budget: it judges itself. */
+function FramesCard() {
+  const now = pace.value;
+  const held = now === null ? null : now.p95 <= LIMIT;
+  return (
+    <li class={`card frames ${held === false ? 'exceeded warning' : held ? 'ok' : 'unknown'}`} title="Frames of this page; 95 of 100 in the last ten seconds of work are faster">
+      <span class="card-name">this page</span>
+      <span class="card-state">
+        <Sign name={held === null ? 'unknown' : held ? 'ok' : 'warning'} /> {held === null ? 'unknown' : held ? 'ok' : 'exceeded'}
+      </span>
+      <span class="card-value">
+        <b>{now ? `${Math.round(now.fps)} FPS` : '–'}</b> of at least 30 FPS
+      </span>
+      <span class="bar" aria-hidden="true">
+        <i style={{ width: `${now ? Math.min(1, now.p95 / LIMIT) * 100 : 0}%` }} />
+      </span>
+      <span class="card-words">{now ? `frame p95 ${duration(now.p95 / 1000)}, limit ${Math.round(LIMIT)} ms` : 'counted while something moves'}</span>
+    </li>
+  );
+}

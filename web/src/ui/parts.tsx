@@ -1,0 +1,66 @@
+/** Small things that every panel uses. */
+
+import type { ComponentChildren, RefObject } from 'preact';
+import { useEffect, useRef } from 'preact/hooks';
+import { moment, zoned } from '../format.ts';
+
+/** A part of the page with a heading, what belongs beside it, and its content. */
+export function Section({ id, title, beside, children }: { id: string; title: string; beside?: ComponentChildren; children: ComponentChildren }) {
+  return (
+    <section id={id} class="section" aria-labelledby={`${id}-title`}>
+      <header class="section-head">
+        <h2 id={`${id}-title`} tabIndex={-1}>
+          {title}
+        </h2>
+        {beside}
+      </header>
+      {children}
+    </section>
+  );
+}
+
+/** Local time, with all of it and its zone on hover. */
+export function Moment({ at, beside }: { at: number | null; beside?: number }) {
+  if (at === null) return <>–</>;
+  return (
+    <time dateTime={new Date(at).toISOString()} title={zoned(at)}>
+      {moment(at, beside)}
+    </time>
+  );
+}
+
+/** What a panel says that has nothing to show. */
+export function Empty({ children }: { children: ComponentChildren }) {
+  return <p class="empty">{children}</p>;
+}
+
+/**
+ * Keep the order of rows while the pointer is over them or the focus within: nothing moves away under a click.
+ *
+ * @returns the rows, and a ref for the table that holds them.
+ */
+export function useHeld<T>(rows: T[], key: (row: T) => string, anew: unknown): [T[], RefObject<HTMLTableElement | null>] {
+  const holder = useRef<HTMLTableElement>(null);
+  const over = useRef(false);
+  const order = useRef<{ keys: string[]; anew: unknown }>({ keys: [], anew: undefined });
+  useEffect(() => {
+    const element = holder.current;
+    if (!element) return;
+    const enter = (): void => void (over.current = true);
+    const leave = (): void => void (over.current = false);
+    element.addEventListener('pointerenter', enter);
+    element.addEventListener('pointerleave', leave);
+    return () => {
+      element.removeEventListener('pointerenter', enter);
+      element.removeEventListener('pointerleave', leave);
+    };
+  }, [holder.current]);
+  const held = (over.current || holder.current?.contains(document.activeElement)) && order.current.anew === anew;
+  if (!held) {
+    order.current = { keys: rows.map(key), anew };
+    return [rows, holder];
+  }
+  const place = new Map(order.current.keys.map((each, i) => [each, i]));
+  const kept = [...rows].sort((a, b) => (place.get(key(a)) ?? place.size) - (place.get(key(b)) ?? place.size));
+  return [kept, holder];
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 COMMANDS = {
@@ -9,7 +10,11 @@ COMMANDS = {
     "run": "run any Python program, unchanged, and record it",
     "report": "show what a run recorded",
     "check": "judge a run by its budgets, as a gate: the exit status says whether all holds",
+    "view": "show a run in the browser, in progress or over",
+    "top": "show a run in the terminal, as it goes on",
+    "flame": "show where a run's time went, as a flame in the terminal",
     "export": "write a run as folded stacks, for speedscope, pprof or Perfetto",
+    "import": "make a run of an importtime log, a cProfile file, folded stacks or OTLP files",
     "replay": "send recorded runs to an OpenTelemetry endpoint",
     "rules": "write the budgets as alert rules of Prometheus, with tests",
     "dashboards": "write the dashboards of Grafana, with the budgets as their lines",
@@ -36,6 +41,9 @@ examples:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # closed: what is said goes nowhere, and the program to run finds it closed
+            setattr(sys, stream, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     arguments = sys.argv[1:] if argv is None else argv
     name = arguments[0] if arguments else ""
     if name in ("-h", "--help", "help", ""):
@@ -50,7 +58,8 @@ def main(argv: list[str] | None = None) -> int:
     if name not in COMMANDS:
         sys.stderr.write(f"otel-perf: no command {name!r}; there are {', '.join(COMMANDS)} (otel-perf --help)\n")
         return 2
-    command = __import__(f"otel_perf.commands.{name}", fromlist=("main",))
+    room = "import_" if name == "import" else name  # a word of the language
+    command = __import__(f"otel_perf.commands.{room}", fromlist=("main",))
     try:
         return int(command.main(arguments[1:]))
     except KeyboardInterrupt:

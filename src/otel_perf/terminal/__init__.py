@@ -1,0 +1,1 @@
+"""Runs in the terminal: `otel-perf top` and `otel-perf flame`."""

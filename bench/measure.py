@@ -10,7 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from importlib import metadata
+from importlib import metadata, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,16 @@ def environment(**more: str) -> dict[str, str]:
     """Return this process's environment without what changes Python, OpenTelemetry or us, and with *more*."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "OTEL_"))}
     return {**kept, **more}
+
+
+def module(name: str, path: Path) -> Any:
+    """Return what the file *path* of another folder of the repository defines, as a module."""
+    spec = util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    found = util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
 
 
 def run(command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:

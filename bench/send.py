@@ -14,7 +14,6 @@ import sys
 import tempfile
 import threading
 import time
-from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,12 +37,12 @@ LAP = 20_000  # additions, about a millisecond: how exactly a thread knows what 
 
 def rows(quick: bool) -> list[Row]:
     """Measure against the collector; nothing where it is not built."""
-    programs = _module("backends_build", STACK / "backends" / "build.py").find("collector")
+    programs = measure.module("backends_build", STACK / "backends" / "build.py").find("collector")
     if programs is None:
         print("bench: the group send needs the collector: make backends", file=sys.stderr)
         return []
     with tempfile.TemporaryDirectory() as name:
-        there = _module("stack_conftest", STACK / "conftest.py").Collector(
+        there = measure.module("stack_conftest", STACK / "conftest.py").Collector(
             programs / "otelcol-perf", Path(name) / "there"
         )
         try:
@@ -133,15 +132,6 @@ class _Asked:
         if self.count and min(sent, got := self.count() - before) < number:
             raise RuntimeError(f"{self.who}, {what}: {sent} of {number} spans were sent, {got} are in the collector")
         return figures
-
-
-def _module(name: str, path: Path) -> Any:
-    spec = util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 # --- the programs ----------------------------------------------------------------------------------------------------

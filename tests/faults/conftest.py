@@ -14,17 +14,23 @@ import pytest
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 SRC = str(Path(__file__).resolve().parents[2] / "src")
 
-_spec = importlib.util.spec_from_file_location(
-    "integration_fixtures", Path(__file__).parents[1] / "integration" / "conftest.py"
-)
-assert _spec is not None
-assert _spec.loader is not None
-_integration = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_integration)
+
+def _module(name: str, path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_integration = _module("integration_fixtures", Path(__file__).parents[1] / "integration" / "conftest.py")
+_door = _module("door", Path(__file__).with_name("door.py"))
+_cases = _module("cases", Path(__file__).with_name("cases.py"))
 otel_perf, write, processes = _integration.otel_perf, _integration.write, _integration.processes
 run_program, start_program = _integration.run_program, _integration.start_program
 same_as_plain = _integration.same_as_plain
@@ -33,6 +39,26 @@ receiver, receiver_module, kept_receiver = (
     _integration.receiver_module,
     _integration.kept_receiver,
 )
+
+
+@pytest.fixture(scope="session")
+def cases() -> Any:
+    """Return the module cases.py: the faults that bench/reliability.py makes a table of."""
+    return _cases
+
+
+@pytest.fixture
+def door() -> Iterator[Callable[..., Any]]:
+    """Return a function that gives a Door of door.py before a receiver: a collector that behaves badly."""
+    made: list[Any] = []
+
+    def make(there: Any, protocol: str = "http/protobuf", kind: str = "live") -> Any:
+        made.append(_door.Door(there.url(protocol), kind))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
 
 
 class Recorded:

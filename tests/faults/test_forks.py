@@ -299,14 +299,14 @@ def test_each_process_is_linked_to_the_one_that_started_it(run_python, spans_of,
     assert 0 == result.returncode, result.stderr
     spans = spans_of(tmp_path)
     ids = {span["name"]: (span["trace_id"], span["span_id"]) for span in spans}
-    mine, childs = (one for one in spans if one["name"] == "startup")
+    mine, of_child = (one for one in spans if one["name"] == "startup")
     if mine["resource"]["service.name"] == "child":
-        mine, childs = childs, mine
+        mine, of_child = of_child, mine
     start = mine["trace_id"], mine["span_id"]
     links = {
         one["name"]: [(link["trace_id"], link["span_id"]) for link in one["links"]] for one in spans if one is not mine
     }
-    links["startup"] = [(link["trace_id"], link["span_id"]) for link in childs["links"]]
+    links["startup"] = [(link["trace_id"], link["span_id"]) for link in of_child["links"]]
     assert [] == mine["links"]
     assert {"first": [ids["serve"]], "second": [], "after": [start], "startup": [start]} == {
         name: links[name] for name in ("first", "second", "after", "startup")

@@ -198,7 +198,7 @@ def test_profile_has_the_numbers_of_pstats_for_each_function(said, profile):
         if function in ("work", "few", "main"):
             one = found[f"{function} (app.py:{line})"]
             assert (calls, total) == (one["calls"], one["total_seconds"])
-            assert own == pytest.approx(one["self_seconds"], abs=1e-6)
+            assert own == pytest.approx(one["self_seconds"], abs=1e-8)
     assert sorted(numbers[3] for numbers in expected.values()) == sorted(one["total_seconds"] for one in functions)
 
 

@@ -243,3 +243,26 @@ def test_inferno_draws_every_frame(readers, exported):
         ("".join(escaped.get(each, each) for each in path[-1]), f"{time:,}") for path, time in totals.items() if time
     )
     assert expected <= Counter(drawn)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="SIGKILL")
+def test_speedscope_closes_what_never_ended(speedscope, tmp_path):
+    program = """
+import os, signal, threading, time
+import otel_perf as perf
+perf.init(service="dies")
+threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGKILL)).start()
+with perf.phase("CoreInit"), perf.phase("load"):
+    time.sleep(30)
+"""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "PYTHON"))}
+    environment = kept | {"PYTHONPATH": str(ROOT / "src")}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, timeout=60, check=False)
+    words = [sys.executable, "-m", "otel_perf", "export", "--format", "chrome", "-o", "trace"]
+    subprocess.run(words, cwd=tmp_path, env=environment, check=True, timeout=60)
+
+    found = speedscope("import", tmp_path / "trace")
+
+    assert all("was still open at end of profile. Closing automatically." in text for text in found["warnings"])
+    assert ["load", "CoreInit"] == [text.split('"')[1] for text in found["warnings"]]
+    assert {"CoreInit", "load"} <= {name for one in found["profiles"] for name, *_ in one["frames"]}

@@ -193,9 +193,11 @@ def test_callers_known_by_calls_alone_share_by_those(imported, spans_of, tmp_pat
 def test_past_so_many_paths_the_shortest_are_not_looked_into(imported, spans_of, tmp_path, monkeypatch):
     most = shares.paths_of.__defaults__[0]
     monkeypatch.setattr(pstats, "paths_of", lambda tops: shares.paths_of(tops, 4))
-    _, notes, _ = imported(SHARED)
+    process, notes, _ = imported(SHARED)
 
     assert most == 100_000
+    for row in functions_of(load_process(process)):
+        assert near(SHARED[place(row.function.partition(" (")[0])][2]) == (row.self_time or 0.0)
     found = paths(spans_of(tmp_path))
     assert near((0.0, 0.2)) != found["main", "a"]
     assert {("main",), ("main", "a"), ("main", "b"), ("main", "b", "work")} == set(found)
@@ -308,7 +310,7 @@ def test_report_has_each_function_with_the_numbers_of_pstats(imported, real):
         if name in ("main", "leaf", "work", "fib", "few"):
             row = by_name[name]
             assert (calls, total) == (row.calls, row.total)
-            assert own == pytest.approx(row.self_time, abs=1e-6)
+            assert own == pytest.approx(row.self_time, abs=1e-8)
     assert {(None, None, (None, None, None))} == {(row.min, row.max, row.percentiles) for row in rows}
 
 

@@ -101,11 +101,15 @@ def functions_of(process: Process, quantiles: Sequence[float] = QUANTILES) -> li
         self_times[name] = self_times.get(name, 0.0) + (point.value or 0.0)
     rows: list[FunctionRow] = []
     spans = dict(process.durations)
+    named: dict[str, list[tuple[str, str, str]]] = {}  # an imported profile has as many series as spans
+    for key in spans:
+        for word in {*key[:2]}:
+            named.setdefault(word, []).append(key)
     for point in process.points.get(DURATION, []):
         series, kind = text_of(point.attributes, "function"), text_of(point.attributes, "kind") or "function"
         if kind != "phase" and point.count:
             durations = array("d")
-            for key in [key for key in process.durations if key[2] == kind and _is_of(series, *key[:2])]:
+            for key in [key for key in named.get(series, ()) if key[2] == kind and _is_of(series, *key[:2])]:
                 durations.extend(process.durations[key])
                 spans.pop(key, None)
             rows.append(_row(series, kind, point, durations, quantiles))

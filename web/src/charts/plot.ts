@@ -255,8 +255,8 @@ export class Plot {
     ctx.save();
     clip(plot);
     this.project(plot);
-    if (this.group.main) paintMarkers(plot, timeline.markers.value);
     ctx.restore();
+    if (this.group.main) paintMarkers(plot, timeline.markers.value);
     this.limit(plot);
   }
 

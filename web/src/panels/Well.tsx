@@ -157,7 +157,7 @@ function Budgets({ report }: { report: Report }) {
   const metrics = new Map(report.metrics.map((each) => [each.name, each]));
   return (
     <ul class="budgets" aria-label="Budgets">
-      {report.budgets.map((each) => (
+      {ordered(report.budgets).map((each) => (
         <Card
           key={each.name}
           budget={each}
@@ -168,6 +168,13 @@ function Budgets({ report }: { report: Report }) {
       <FramesCard />
     </ul>
   );
+}
+
+const FIRST = ['startup', 'memory', 'idle', 'monitor']; // then the program's own, by name: cards never change places
+
+function ordered(budgets: Budget[]): Budget[] {
+  const rank = (name: string): number => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length);
+  return [...budgets].sort((a, b) => rank(a.name) - rank(b.name) || (a.name < b.name ? -1 : 1));
 }
 
 function Card({ budget, metric, severity }: { budget: Budget; metric: Metric | undefined; severity: Alert['severity'] }) {

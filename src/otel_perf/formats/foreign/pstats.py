@@ -211,11 +211,11 @@ def _histograms(functions: list[Function], begin: int, end: int) -> Iterator[str
 def _write_times(functions: list[Function], paths: list[Path], process: Process, begin: int, end: int) -> None:
     """Write the times of the paths with the most of their own, and of each function what is left of its own time."""
     paths = [path for path in paths if path.depth <= DEEPEST_POINT]
-    most = sorted(paths, key=lambda path: -path.own)[:MOST_POINTS]
+    most = sorted(paths, key=lambda path: -path.alone)[:MOST_POINTS]
     left = {one: one.own for one in functions}
     for path in most:
-        left[path.function] -= path.own
-    own = [Value(_metric_says(path), path.own) for path in most]
+        left[path.function] -= path.alone
+    own = [Value(_metric_says(path), path.alone) for path in most]
     own += [
         Value({"path": f"{OTHERS};{one.label}", "function": one.label, "depth": 1}, rest)
         for one, rest in left.items()

@@ -83,25 +83,27 @@ class Path:
 
     Attributes:
         parent: the path of its caller, None of one that begins outside the profile.
-        total: seconds, as is own.
+        total: seconds, as are alone and own.
+        alone: of them, in the last function alone.
         depth: calls above it.
         share: of what its function called, as a part of 1, that it called on this path.
         children: paths below it, the longest first.
     """
 
-    __slots__ = ("children", "depth", "function", "parent", "share", "total")
+    __slots__ = ("alone", "children", "depth", "function", "parent", "share", "total")
 
-    def __init__(self, function: Function, parent: Path | None, total: float, share: float) -> None:
+    def __init__(self, function: Function, parent: Path | None, total: float, alone: float, share: float) -> None:
         self.function = function
         self.parent = parent
         self.total = total
+        self.alone = alone
         self.depth: int = 0 if parent is None else parent.depth + 1
         self.share = share
         self.children: list[Path] = []
 
     @property
     def own(self) -> float:
-        """Seconds in the last function alone."""
+        """Seconds in no path below it: alone, and what is too short for a path."""
         return max(0.0, self.total - sum(child.total for child in self.children))
 
 
@@ -239,13 +241,13 @@ def _entered(edge: Edge, parent: Path | None, seconds: float) -> Iterator[Path]:
     if len(one.cycle) == 1:
         below = one.whole - one.own
         deep = (edge.total - edge.own) / edge.total * seconds
-        yield Path(one, parent, seconds, deep / below if below > 0 else 0.0)
+        yield Path(one, parent, seconds, seconds - deep, deep / below if below > 0 else 0.0)
         return
     share = seconds / one.whole
     paths: dict[Function | None, Path | None] = {None: parent}
     for function, caller, total in one.spread or _spread(one):
         if caller in paths and total * share >= SHORTEST:
-            path = paths[function] = Path(function, paths[caller], total * share, share)
+            path = paths[function] = Path(function, paths[caller], total * share, function.own * share, share)
             yield path
 
 

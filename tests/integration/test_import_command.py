@@ -502,8 +502,12 @@ def test_threads_that_import_at_once_are_said_to_be_mixed_up(said, command, tmp_
         "threads = [threading.Thread(target=__import__, args=(f'slow_{name}',)) for name in 'ab']\n"
         "[one.start() for one in threads]; [one.join() for one in threads]\n"
     )
-    text = run_plainly(tmp_path / "app.py", "-X", "importtime", cwd=tmp_path).decode()
-    below = Counter(line.split("|")[0].split(":")[1].strip().startswith("-") for line in text.splitlines())[True]
+    below = 0
+    for _ in range(10):  # who comes first is chance
+        text = run_plainly(tmp_path / "app.py", "-X", "importtime", cwd=tmp_path).decode()
+        below = Counter(line.split("|")[0].split(":")[1].strip().startswith("-") for line in text.splitlines())[True]
+        if below:
+            break
     assert below, "this interpreter has mended it: then nothing is to be said"
 
     done = command("import", "-", input=text.encode())

@@ -194,7 +194,7 @@ def test_an_otel_boolean_is_true_or_false(text, expected):
     assert expected is config.otel_boolean(text)
 
 
-@pytest.mark.parametrize("text", ["1", "yes", "on", "0", "ture"])
+@pytest.mark.parametrize("text", ["1", "yes", "on", "0", "True!"])
 def test_an_otel_boolean_of_another_word_is_false_and_named(tmp_path, text):
     """The specification: false by anything else than true, and a warning where it is not false."""
     settings = load(tmp_path, environ={"OTEL_SDK_DISABLED": text})

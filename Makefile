@@ -55,18 +55,18 @@ readers: .venv/stamp-base ## install speedscope and inferno, to which exported f
 	$(BIN)/python tests/stack/formats/install.py
 
 web/node_modules/.package-lock.json: web/package.json web/package-lock.json web/.npmrc
-	npm --prefix web ci
+	cd web && npm ci
 	@touch $@
 
 web-packages: web/node_modules/.package-lock.json ## install the packages that the local page is built with (half a minute, with npm)
 
 web: web-packages ## build the local page into src/otel_perf/view/assets/; the same sources give the same bytes
-	npm --prefix web run build
+	cd web && npm run build
 
 web-check: web-packages ## types and tests of the page's sources, and whether the built page is what they make
-	npm --prefix web run types
-	npm --prefix web test
-	OTEL_PERF_ASSETS=$(CURDIR)/web/node_modules/.built npm --prefix web run build
+	cd web && npm run types
+	cd web && npm test
+	cd web && OTEL_PERF_ASSETS=$(CURDIR)/web/node_modules/.built npm run build
 	diff -r web/node_modules/.built src/otel_perf/view/assets
 
 lint: .venv/stamp-dev ## style, format, direction of imports, spelling

@@ -21,7 +21,7 @@ SRC = str(Path(__file__).resolve().parents[2] / "src")
 SIDE_BY_SIDE = Path(__file__).with_name("programs") / "side_by_side.py"
 COMMAND = [sys.executable, "-m", "otel_perf"]
 FORMATS = ("folded", "speedscope", "pprof", "chrome")
-PAUSE = 0.05  # seconds that a module of the program sleeps
+PAUSE = 0.15  # seconds that a module of the program sleeps
 
 
 def environment(**more):

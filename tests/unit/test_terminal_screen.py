@@ -172,6 +172,7 @@ class Tty(io.StringIO):
 def test_a_window_needs_keys_a_terminal_and_one_that_can_be_drawn_on(tty_in, tty_out, term, window, monkeypatch):
     monkeypatch.setattr("sys.platform", "linux")
 
+    assert not has_window(None, Tty(tty_out), {"TERM": term})
     assert window is has_window(Tty(tty_in), Tty(tty_out), {"TERM": term})
 
 

@@ -316,6 +316,7 @@ def test_other_keys_do_what_the_help_says():
     press("p", state, snapshot(), followed)
     assert "paused at 11:06:40: p goes on" in frame(snapshot(), state, Style(width=80), 24)[-1]
     press("tab", state, snapshot(), followed)
+    assert not state.paused  # it is another process that is asked for
     press("back tab", state, snapshot(), followed)
     press("back tab", state, snapshot(), followed)
     assert -1 == followed.turned

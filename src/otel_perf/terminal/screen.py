@@ -34,10 +34,12 @@ USUAL = os.terminal_size((80, 24))
 _COLOR = re.compile(r"(\x1b\[\d*m)")
 
 
-def has_window(stdin: TextIO, stdout: TextIO, environ: Mapping[str, str] | None = None) -> bool:
+def has_window(stdin: TextIO | None, stdout: TextIO, environ: Mapping[str, str] | None = None) -> bool:
     """Say whether there is somebody with keys before a window that can be drawn on."""
     term = (os.environ if environ is None else environ).get("TERM", "")
-    return stdin.isatty() and stdout.isatty() and (sys.platform == "win32" or term not in ("", "dumb"))
+    if stdin is None or not stdin.isatty():  # None: it is closed
+        return False
+    return stdout.isatty() and (sys.platform == "win32" or term not in ("", "dumb"))
 
 
 def in_window(use: Callable[[Screen], None], style: Style) -> bool:

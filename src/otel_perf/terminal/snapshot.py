@@ -184,7 +184,7 @@ class Watch:
         found.empty = "" if found.functions else NO_PROFILE
         found.calls = [_slow(call) for call in process.calls]
         if advanced:
-            found.others = self._now_and_then("others", "", lambda: _others(live, process, found.now), 0.0)
+            found.others = self._now_and_then("others", live.version, lambda: _others(live, process, found.now))
             found.facts = _facts(process)
         return found
 
@@ -208,7 +208,8 @@ class Watch:
         if found.running:
             parts.append(f"up {age}" if age else "running")
         else:
-            parts.append((found.ended or "ended") + (f", after {age}" if age else ""))
+            end = found.ended or ("removed" if self._followed.removed else "ended")
+            parts.append(end + (f", after {age}" if age else ""))
         python = text_of(process.resource, "process.runtime.version")
         return ", ".join([*parts, *([f"Python {python}"] if python else [])])
 

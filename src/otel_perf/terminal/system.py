@@ -1,6 +1,6 @@
 """The terminal as the system has it: its modes, its size, its keys and signals.
 
-Two classes of one interface, Posix and Windows. Reading order: enter(), leave(), wait(); suspend().
+Two classes of one interface, Posix and Windows. Reading order: enter(), leave(), wait(); stop().
 """
 
 from __future__ import annotations

@@ -56,10 +56,13 @@ def watch(followed: Followed, screen: Screen, interval: float, frames: int | Non
         if frames == 0:
             return
         for key in screen.wait(0.0 if more else max(0.0, due - monotonic())):
+            paused = state.paused
             if key == "redraw":
                 screen.redraw()
             elif not press(key, state, snapshot, followed):
                 return
+            elif state.paused and not paused:
+                snapshot = taking.take(advanced=True)  # whatever is looked at meanwhile
             elif key in ("a", "p", "tab", "back tab") and not state.search.writing:
                 due, progress = min(due, monotonic()), 0.0
             screen.draw(frame(snapshot, state, screen.style, screen.height))
@@ -93,6 +96,7 @@ def press(key: str, state: State, snapshot: Snapshot, followed: Followed) -> boo
     elif key in ("tab", "back tab"):
         state.since = 0.0
         state.scroll = 0
+        state.paused = False
         followed.turn(1 if key == "tab" else -1)
     elif key == "?":
         state.help = True

@@ -487,7 +487,7 @@ def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]
     def run(*words: str, limit: float = 20) -> subprocess.CompletedProcess[bytes]:
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PYTHON"))}
         code = "import sys, resource; from otel_perf.cli import main; status = main(sys.argv[1:])\n"
-        code += "open(sys.argv[0] if 0 else '../peak', 'w').write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))\n"
+        code += "open(sys.argv[0] if 0 else '../peak', 'w').write(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\n"
         done = subprocess.run(
             [sys.executable, "-c", f"{code}sys.exit(status)", *words],
             cwd=place,

@@ -96,7 +96,7 @@ def test_the_application_never_waits_for_a_collector(cases, collector, tmp_path,
     before = door(there, kind="live" if collector == "503" else collector)
     process = cases.start(cases.LOOP, tmp_path, "0.001", **cases.sending(before.url))
 
-    number, ended = stop(cases, process, 4)
+    number, ended = stop(cases, process, 3)
 
     assert 1 >= len(ended.errors.splitlines()), ended.errors
     left = cases.Left(tmp_path)
@@ -157,7 +157,7 @@ def test_a_full_disk_costs_what_does_not_fit_and_all_of_that_is_counted(cases, t
 @linux
 def test_a_disk_without_inodes_costs_no_span_and_what_it_costs_is_counted(cases, tmp_path):
     """The folders and one file can be made, and no other."""
-    process = cases.start(cases.LOOP, tmp_path, "0.001", before=on_a_disk(cases, "size=50m,nr_inodes=7"))
+    process = cases.start(cases.LOOP, tmp_path, "0.01", before=on_a_disk(cases, "size=50m,nr_inodes=7"))
 
     number, ended = stop(cases, process, 3)
 

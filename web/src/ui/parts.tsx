@@ -1,7 +1,7 @@
 /** Small things that every panel uses. */
 
 import type { ComponentChildren, RefObject } from 'preact';
-import { useEffect, useRef } from 'preact/hooks';
+import { useRef } from 'preact/hooks';
 import { moment, zoned } from '../format.ts';
 
 /** A part of the page with a heading, what belongs beside it, and its content. */
@@ -35,27 +35,16 @@ export function Empty({ children }: { children: ComponentChildren }) {
 }
 
 /**
- * Keep the order of rows while the pointer is over them or the focus within: nothing moves away under a click.
+ * Keep the order of rows while the pointer is over the table or the focus in one of them: nothing moves away under a click.
  *
  * @returns the rows, and a ref for the table that holds them.
  */
 export function useHeld<T>(rows: T[], key: (row: T) => string, anew: unknown): [T[], RefObject<HTMLTableElement | null>] {
   const holder = useRef<HTMLTableElement>(null);
-  const over = useRef(false);
   const order = useRef<{ keys: string[]; anew: unknown }>({ keys: [], anew: undefined });
-  useEffect(() => {
-    const element = holder.current;
-    if (!element) return;
-    const enter = (): void => void (over.current = true);
-    const leave = (): void => void (over.current = false);
-    element.addEventListener('pointerenter', enter);
-    element.addEventListener('pointerleave', leave);
-    return () => {
-      element.removeEventListener('pointerenter', enter);
-      element.removeEventListener('pointerleave', leave);
-    };
-  }, [holder.current]);
-  const held = (over.current || holder.current?.contains(document.activeElement)) && order.current.anew === anew;
+  const table = holder.current; // asked as it is now: a listener would have to be there before the pointer comes
+  const used = table !== null && (table.matches(':hover') || table.tBodies[0].contains(document.activeElement));
+  const held = used && order.current.anew === anew;
   if (!held) {
     order.current = { keys: rows.map(key), anew };
     return [rows, holder];

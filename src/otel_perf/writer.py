@@ -246,8 +246,6 @@ class Writer:
 
     def _write_metrics(self, found: list[str], final: bool) -> bool:
         """Write metrics with what we cost; return whether they reached the disk."""
-        from .export import otlp_json
-
         if not found and not (final and self.folder is not None):
             return True
         start, time, moment = self._since, clock.wall_ns(), clock.now()
@@ -256,10 +254,21 @@ class Writer:
             self._self_due, self._lost = moment + AGAIN, lost
             found += self._own_metrics(*lost, start, time)
         folder = self.open()  # which describes the resource too
-        lines = otlp_json.metric_lines(self._resource, self._scope(), found)
-        written = all(folder.write("metrics.jsonl", line, otlp_json.count_points(line)) for line in lines)
+        if final:
+            folder.give_way()
+        try:
+            written = self._write_lines(found)
+        except OSError:  # no room: the number of what that costs is short
+            self._write_lines(self._own_metrics(*self._count_lost(), start, time))
+            raise
         self._tidy(folder)
         return written
+
+    def _write_lines(self, metrics: list[str]) -> bool:
+        from .export import otlp_json
+
+        lines = otlp_json.metric_lines(self._resource, self._scope(), metrics)
+        return all(self.folder.write("metrics.jsonl", line, otlp_json.count_points(line)) for line in lines)
 
     def _count_lost(self) -> tuple[int, int]:
         """Return how many records were dropped, and how many the folder's limit has removed that nobody waits for."""

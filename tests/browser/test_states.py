@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 
 import pytest
 
@@ -68,8 +67,8 @@ def test_page_says_since_when_it_is_disconnected_and_goes_on_with_a_new_server(t
     tab.eventually(lambda: tab.calls("__main__.order") > 0)
     before = tab.calls("__main__.order")
 
-    viewer.process.send_signal(signal.SIGKILL)
-    viewer.process.wait()
+    viewer.process.kill()
+    viewer.process.communicate()
     tab.says(".state", "disconnected since")
     tab.says(".notice", "Disconnected since")
 

@@ -14,7 +14,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
 from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
-MESSAGES = {"traces.jsonl": TracesData, "metrics.jsonl": MetricsData, "logs.jsonl": LogsData}
+MESSAGES = {"traces": TracesData, "metrics": MetricsData, "logs": LogsData}
 
 
 def as_protobuf_json(item):
@@ -38,7 +38,9 @@ def valid(recorded, tmp_path):
         lines = 0
         for file in tmp_path.glob(".otel-perf/*/*/*.jsonl"):
             for line in file.read_text(encoding="utf-8").splitlines():
-                json_format.Parse(json.dumps(as_protobuf_json(json.loads(line))), MESSAGES[file.name]())
+                json_format.Parse(
+                    json.dumps(as_protobuf_json(json.loads(line))), MESSAGES[file.name.partition(".")[0]]()
+                )
                 lines += 1
         assert lines
         return recorded(whole)

@@ -1,10 +1,9 @@
 """The run folder: ``.otel-perf/<run>/<process>/traces.jsonl | metrics.jsonl | logs.jsonl``, written.
 
 Imports only: os, time, system, parts, private. Names are unique by exclusive mkdir; a line is one ``write`` in append
-mode, so that a crash can tear the last line only. Nothing here follows a symbolic link when it writes: private.py makes
-and opens all that is written. Reading order:
-RunFolder.write(), _continue() when a file has grown, make_room() when all of them have; retention.py removes what
-others have left.
+mode, so that a crash can tear the last line only; one that a full disk has torn is cut off again. Nothing here follows
+a symbolic link when it writes: private.py makes and opens all that is written. Reading order: RunFolder.write(),
+_continue() when a file has grown, make_room() when all of them have; retention.py removes what others have left.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ TRACES = "traces.jsonl"
 RESERVE = 16  # spans leave one part in this many of the limit for the numbers that say what was dropped
 PARTS = 64  # a file is continued in a new one when it has this fraction of the limit
 SMALLEST_PART = 2**16  # bytes
+BALLAST, BALLAST_SIZE = "ballast", 2**14  # on a full disk it makes room for the number of what that has cost
 
 
 class Earlier:
@@ -126,7 +126,11 @@ class RunFolder:
         self._count(file, done)
         if done < len(line):
             file.torn = True  # a full disk takes a part: the rest says why
-            calls.write(file.number, line[done:])
+            try:
+                calls.write(file.number, line[done:])
+            except OSError:
+                self._cut(file, done)
+                raise
             self._count(file, len(line) - done)
         file.torn = False
         file.records += records
@@ -135,6 +139,35 @@ class RunFolder:
     def _count(self, file: File, size: int) -> None:
         file.size += size
         self.written += size
+
+    def _cut(self, file: File, size: int) -> None:
+        """Take back the *size* bytes of a line that did not fit: what is shorter may, and nothing stays torn."""
+        try:
+            calls.ftruncate(file.number, file.size - size)
+        except (OSError, AttributeError):  # not on Windows
+            return
+        self._count(file, -size)
+        file.torn = False
+
+    def load_ballast(self) -> None:
+        """Take some room that give_way() gives back."""
+        try:
+            with Folder(self.path) as folder:
+                file = folder.open(BALLAST, calls.O_WRONLY)
+            try:
+                calls.write(file, bytes(BALLAST_SIZE))
+            finally:
+                calls.close(file)
+        except OSError:  # there is none
+            return
+
+    def give_way(self) -> None:
+        """Let go of the ballast: the last line is to be written."""
+        try:
+            with Folder(self.path) as folder:
+                folder.remove(BALLAST)
+        except OSError:  # the folder is gone, or was made again
+            return
 
     # --- parts -------------------------------------------------------------------------------------------------------
 
@@ -292,7 +325,9 @@ def create_process(run: str, limit: int = 10**9) -> RunFolder:
         OSError: it cannot be made.
     """
     need_folder(run)
-    return RunFolder(_make_unique(run, str(calls.getpid())), limit)
+    made = RunFolder(_make_unique(run, str(calls.getpid())), limit)
+    made.load_ballast()
+    return made
 
 
 def _make_unique(parent: str, name: str) -> str:

@@ -19,7 +19,7 @@ PROCESS = 3  # names at the end of a process's path that may be no links: the fo
 
 _FLAGS = getattr(calls, "O_CLOEXEC", 0) | getattr(calls, "O_NOFOLLOW", 0) | getattr(calls, "O_NONBLOCK", 0)
 _FOLDER = calls.O_RDONLY | getattr(calls, "O_DIRECTORY", 0) | _FLAGS
-_BY_FOLDER = os.open in os.supports_dir_fd  # not on Windows
+_BY_FOLDER = calls.open in os.supports_dir_fd  # not on Windows
 
 
 def make_folder(path: str) -> None:

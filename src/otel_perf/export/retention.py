@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LINES = ("traces.jsonl", "metrics.jsonl", "logs.jsonl")
-OTHERS = ("open.json", "open.json.new", "sent.json", "sent.json.new", "sent.lock")
+OTHERS = ("open.json", "open.json.new", "sent.json", "sent.json.new", "sent.lock", "ballast")
 SENT = "sent.json"
 _MINUTE = len("2026-11-25T10-15")  # what the names of runs of one minute have in common
 

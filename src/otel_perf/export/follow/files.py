@@ -71,6 +71,7 @@ class Folder:
         self.positions = _load(path)
         self.writable = True
         self._lock = -1
+        self._anew: set[str] = set()  # signals whose files began anew, which is not seen to yet
 
     def file(self, signal: str) -> str:
         """Return the path of the file of *signal*."""
@@ -88,9 +89,14 @@ class Folder:
 
     def catch_up(self, signal: str) -> Position:
         """Return how far *signal* was sent, past what was removed unsent; the beginning where the file began anew."""
+        if self._lock >= 0 and not os.fstat(self._lock).st_nlink:  # the folder was removed, and may be made again
+            self.release()
+            self.claim()
+            self._anew = set(FILES)
         position, parts = self.positions[signal], _parts(self.file(signal))
-        if parts and position.offset > parts[-1].end:
+        if signal in self._anew or (parts and position.offset > parts[-1].end):
             position.offset = position.records = position.ended = 0
+        self._anew.discard(signal)
         holds = next((part for part in parts if position.offset < part.end), None)
         if holds is not None and position.offset < holds.begin:
             position.offset, position.records = holds.begin, 0

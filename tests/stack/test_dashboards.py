@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
 GRAFANA = Path(__file__).resolve().parent / "grafana"
-RANGE = 120  # seconds shown: the programs' whole life, until their pictures are drawn
+RANGE = 300  # seconds shown: the programs' whole life, until their pictures are drawn
 WIDTH = 1450  # pixels
 SCREENSHOTS = os.environ.get("OTEL_PERF_SCREENSHOTS", "")  # before a test's variables are cleaned
 
@@ -175,8 +175,13 @@ class Recorded:
         self.frames = _load("frames")
         self.starts: list[list[dict[str, Any]]] = stack.wait_for(self._all_starts, "three starts, whole", 60)
         self.end = time.time()
+        stack.wait_for(self._has_later_samples, "samples of after that moment, so that all of before are there", 60)
         events = [event for service in (SAMPLE, SHOP) for event in stack.events(service)]
         self.events = [event for event in events if event["event_name"].startswith("otel_perf.budget.")]
+
+    def _has_later_samples(self) -> bool:
+        answer = self.stack.query('min(timestamp(otel_perf_profile_time_seconds_total{function="order"}))')
+        return bool(answer) and float(answer[0]["value"][1]) > self.end
 
     def _all_starts(self) -> list[list[dict[str, Any]]] | None:
         """Return the three starts once they are there, by the ids in the run folders; an alert may name another trace."""

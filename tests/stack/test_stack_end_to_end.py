@@ -6,6 +6,7 @@ The program is a real one, started as users start it. What arrived is compared w
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -89,7 +90,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         started.append(
             subprocess.Popen(
                 [sys.executable, "script.py"], cwd=place, env=environment, text=True,
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             )
         )  # fmt: skip
         return started[-1]
@@ -134,7 +135,8 @@ def test_every_metric_trace_and_event_of_a_program_arrives(
 
 
 MANY = """
-    import otel_perf as perf, time
+    import sys
+    import otel_perf as perf
     perf.init(service="{service}")
 
     @perf.profile(span_threshold=0)
@@ -146,7 +148,7 @@ MANY = """
         for _ in range({calls}):
             work(1)
     perf.ready()
-    time.sleep(2)
+    sys.stdin.read()
 """
 
 
@@ -154,7 +156,9 @@ def test_start_of_20000_spans_arrives_as_one_whole_tree(
     process_stack, start, service, tmp_path, spans_of, assert_whole_tree
 ):
     """Through the queue's batches; what makes it longer than a backend takes is folded by the sender, not lost."""
-    end_well(start(MANY.format(service=service, calls=10_000), process_stack))
+    process = start(MANY.format(service=service, calls=10_000), process_stack)
+    process_stack.wait_for(lambda: has_sent_its_start(tmp_path), "all of the start is sent", 60)
+    end_well(process)
     kept = spans_of(tmp_path)
     (trace_id,) = {span["trace_id"] for span in kept if span["name"] == "startup"}
     ours = {span["span_id"]: span for span in kept if span["trace_id"] == trace_id}
@@ -167,6 +171,15 @@ def test_start_of_20000_spans_arrives_as_one_whole_tree(
     assert "CoreInit" in {span["name"] for span in found}
     folded = [span["attributes"]["otel_perf.folded"] for span in found if "otel_perf.folded" in span["attributes"]]
     assert len(ours) == len(found) - len(folded) + sum(folded)
+
+
+def has_sent_its_start(folder: Path) -> bool:
+    """Say whether a program that is in progress has sent all spans that it has written."""
+    for file in (folder / ".otel-perf").glob("*/*/sent.json"):
+        sent = json.loads(file.read_text(encoding="utf-8"))["files"].get("traces.jsonl", {"offset": 0})
+        written = file.with_name("traces.jsonl").read_bytes()
+        return b'"startup"' in written and sent["offset"] == len(written)
+    return False
 
 
 def _still(look: Callable[[], list[Any]]) -> list[Any]:

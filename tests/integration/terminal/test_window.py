@@ -101,8 +101,8 @@ def test_top_shows_a_program_in_progress(program, window, width, height):
 
     shell.run("top")
     lines = shell.wait(
-        "▾self", "__main__.checkout", "__main__.price", "調べる", "Slowest calls", "last 10 s", "0.02 idle"
-    )
+        "▾self", "__main__.checkout", "__main__.price", "調べる", "Slowest calls", "last 10 s", "0.02 idle", "q quit"
+    )  # fmt: skip
 
     assert lines[0].startswith("shop 1.4.2 started in")
     assert lines[1].startswith("score 100 of 100")

@@ -261,6 +261,8 @@ class Writer:
         except OSError:  # no room: the number of what that costs is short
             self._write_lines(self._own_metrics(*self._count_lost(), start, time))
             raise
+        if final and not written:
+            self._write_lines(self._own_metrics(*self._count_lost(), start, time))
         self._tidy(folder)
         return written
 
@@ -336,8 +338,8 @@ class Writer:
             return
         self.refused += done.lost
         if done.size:
-            folder.others = max(0, done.size - folder.written)
-            folder.make_room(settings.folder_limit)
+            folder.set_others(done.size - folder.written, done.writers)
+            folder.make_room(folder.share)
 
     def describe(self) -> None:
         """Build the resource again, for records that follow."""

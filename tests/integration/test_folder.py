@@ -20,6 +20,7 @@ with perf.phase("CoreInit"):
 perf.ready()
 """
 
+SRC = str(Path(__file__).resolve().parents[2] / "src")
 needs_posix = pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
 
 
@@ -233,6 +234,86 @@ def test_other_runs_count_against_the_limit_and_go_first(run_python, tmp_path):
     size = sum(file.stat().st_size for file in base.glob("*/*/*.jsonl"))
     assert not list(base.glob("2020-*"))
     assert 1_000_000 < size <= 2_000_000
+
+
+SEVERAL = """
+import os, time
+import otel_perf as perf
+perf.init(service="shop")
+with perf.phase("CoreInit"):
+    pass
+perf.ready()
+children = []
+for _ in range(5):
+    children.append(os.fork())
+    if not children[-1]:
+        break
+until = time.monotonic() + 6
+while time.monotonic() < until:
+    for _ in range(10):
+        with perf.profile("step", span_threshold=0):
+            pass
+    time.sleep(0.005)
+if children[-1]:
+    for child in children:
+        os.waitpid(child, 0)
+"""
+
+
+@needs_posix
+def test_several_processes_that_write_at_once_stay_within_the_limit_together(start_program, tmp_path):
+    (tmp_path / "several.py").write_text(SEVERAL)
+    env = {"OTEL_PERF_FOLDER_LIMIT": "4MB", "PYTHONPATH": SRC}
+    process = start_program([sys.executable, tmp_path / "several.py"], None, env=env)
+
+    most = 0
+    while process.poll() is None:
+        most = max(most, weight(tmp_path))
+        time.sleep(0.02)
+
+    folders = (tmp_path / ".otel-perf").glob("*/*")
+    by_process = {folder.name: len(list(folder.glob("traces*.jsonl"))) for folder in folders}
+    assert 0 == process.returncode
+    assert 3_000_000 < most <= 4_000_000
+    assert (6, True) == (len(by_process), min(by_process.values()) >= 3), "each has its part"
+
+
+def weight(folder: Path) -> int:
+    total = 0
+    for file in (folder / ".otel-perf").glob("*/*/*.jsonl"):
+        try:
+            total += file.stat().st_size
+        except FileNotFoundError:
+            continue
+    return total
+
+
+def test_workers_that_come_and_go_in_a_run_do_not_pass_its_limit(run_python, tmp_path, spans_of):
+    """Each of them fits; what they leave behind must fit too, though the run goes on."""
+    program = """
+import os, time
+import otel_perf as perf
+perf.init(service="shop")
+perf.ready()
+
+def work(spans):
+    for number in range(spans):
+        with perf.profile("step", span_threshold=0):
+            pass
+        if number % 100 == 0:
+            time.sleep(0.01)
+
+for _ in range(8):
+    work(500)
+    if not (child := os.fork()):
+        work(1000)
+        break
+    os.waitpid(child, 0)
+"""
+    run_python(program, env={"OTEL_PERF_FOLDER_LIMIT": "2MB"})
+
+    assert 1_000_000 < weight(tmp_path) <= 2_000_000
+    assert {"startup"} <= {span["name"] for span in spans_of(tmp_path)}
 
 
 def test_every_line_is_one_json_object_with_its_resource(run_python, tmp_path):

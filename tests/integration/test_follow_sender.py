@@ -307,6 +307,15 @@ def test_console_exporter_prints_also_in_a_short_program(run_python):
     assert '"name": "CoreInit"' in result.stdout
 
 
+def test_console_exporter_that_cannot_be_loaded_at_the_end_any_more_is_one_line(run_python, spans_of, tmp_path):
+    result = run_python(textwrap.dedent(BEGIN), env={"OTEL_LOGS_EXPORTER": "console"})
+
+    assert (0, "") == (result.returncode, result.stdout)
+    assert "internal error" not in result.stderr
+    assert "ended before its console exporters were loaded" in result.stderr
+    assert {"startup", "CoreInit"} <= {span["name"] for span in spans_of(tmp_path)}
+
+
 def test_program_without_ready_is_followed_from_ten_seconds_after_init(receiver, run, spans_of, tmp_path):
     """The sender is told that this was 1 s, so that the test need not wait."""
     there = receiver()

@@ -84,6 +84,20 @@ def test_overview_says_how_much_was_read_and_that_the_process_is_over(viewer, re
     assert {} == found["empty"]
 
 
+def test_what_an_imported_run_lacks_is_said_of_its_file(tmp_path, otel_perf, viewer_module, make_viewer):
+    (tmp_path / "stacks.txt").write_text("main;order 10\nmain;price 5\n")
+    subprocess.run(
+        [*otel_perf, "import", "stacks.txt"], cwd=tmp_path, env=viewer_module.environment(), check=True, timeout=60,
+        capture_output=True,
+    )  # fmt: skip
+
+    found = make_viewer(tmp_path).get("/newest/first")["empty"]
+
+    assert {"metrics": "samples of CPU and memory", "start": "start"} == {
+        name: why.removeprefix("stacks.txt, from which this run was imported, has no ") for name, why in found.items()
+    }
+
+
 def test_slowest_calls_are_those_of_the_file_and_lead_to_their_traces(viewer, recorded, spans_of):
     calls = [
         span for span in spans_of(recorded) if span["attributes"].get("otel_perf.kind") in ("function", "operation")

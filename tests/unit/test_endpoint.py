@@ -109,6 +109,10 @@ def test_everything_sends_to_the_default_endpoint():
         ({f"{E}ENDPOINT": "http://c:4317", f"{E}PROTOCOL": "grpc"}, "http://c:4317"),
         ({f"{E}TRACES_ENDPOINT": "https://c:4317/x", f"{E}PROTOCOL": "grpc"}, "https://c:4317"),
         ({f"{E}ENDPOINT": "c:4317", f"{E}PROTOCOL": "grpc"}, "https://c:4317"),
+        ({f"{E}ENDPOINT": "dns:///c:4317", f"{E}PROTOCOL": "grpc", f"{E}INSECURE": "true"}, "http://c:4317"),
+        ({f"{E}ENDPOINT": "DNS:c:4317", f"{E}PROTOCOL": "grpc"}, "https://c:4317"),
+        ({f"{E}ENDPOINT": "dns:4317", f"{E}PROTOCOL": "grpc"}, "https://dns:4317"),
+        ({f"{E}ENDPOINT": "ipv6:[::1]:4317", f"{E}PROTOCOL": "grpc"}, "https://[::1]:4317"),
         ({f"{E}ENDPOINT": "c:4317", f"{E}PROTOCOL": "grpc", f"{E}INSECURE": "true"}, "http://c:4317"),
     ],
 )

@@ -98,3 +98,33 @@ def test_earlier_parts_of_files_go_with_their_run_and_what_is_alike_stays(make_r
     retention.retire(str(tmp_path), make_run(NOW), 50, WEEK, 500, weigh=True)
 
     assert ["traces.0.jsonl"] == [path.name for path in process.iterdir()]
+
+
+def test_processes_that_ended_in_a_run_that_goes_on_are_the_last_to_go(make_run, tmp_path):
+    run = make_run(NOW)
+    for number in (999999991, 999999992):
+        (tmp_path / NOW / str(number)).mkdir()
+        (tmp_path / NOW / str(number) / "traces.jsonl").write_bytes(b"x" * 1000)
+    os.utime(tmp_path / NOW / "999999992", (0, 0))
+    (tmp_path / NOW / str(os.getpid())).mkdir()
+    (tmp_path / NOW / str(os.getpid()) / "traces.jsonl").write_bytes(b"x" * 1000)
+    make_run(OLD, size=1000)
+
+    first = retention.retire(str(tmp_path), run, 50, WEEK, 3000, weigh=True)
+    assert ({NOW}, 3) == (left(tmp_path), len(list((tmp_path / NOW).glob("*/traces.jsonl"))) - 1)
+    second = retention.retire(str(tmp_path), run, 50, WEEK, 2000, weigh=True)
+    third = retention.retire(str(tmp_path), run, 50, WEEK, 500, weigh=True)
+
+    assert [3000, 2000, 1000] == [done.size for done in (first, second, third)]
+    assert [1, 1, 1] == [done.writers for done in (first, second, third)]
+    assert str(os.getpid()) in left(tmp_path / NOW)
+
+
+def test_ended_processes_of_a_run_that_goes_on_are_counted_if_they_were_not_sent(make_run, tmp_path):
+    make_run(NOW, size=1000)
+    mark(tmp_path, NOW)
+    (tmp_path / NOW / str(os.getpid())).mkdir()
+
+    done = retention.retire(str(tmp_path), str(tmp_path / NOW), 50, WEEK, 500, unsent=lambda process: 7, weigh=True)
+
+    assert (0, 7, {str(os.getpid())}) == (done.runs, done.lost, left(tmp_path / NOW))

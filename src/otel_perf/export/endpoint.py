@@ -278,6 +278,8 @@ def _url(reader: _Reader, variable: str, text: str, signal: str, protocol: str, 
     grpc = protocol == "grpc"
     if not text:
         text = "http://localhost:4317" if grpc else "http://localhost:4318"
+    if grpc:
+        text = _of_grpc(text)
     scheme, found, rest = text.partition("://")
     if not found:
         rest = text
@@ -300,6 +302,14 @@ def _url(reader: _Reader, variable: str, text: str, signal: str, protocol: str, 
     if not own:
         path = f"{path.rstrip('/')}/v1/{signal}"
     return f"{scheme}://{path}{'' if '/' in path else '/'}{mark}{query}"
+
+
+def _of_grpc(text: str) -> str:
+    """Return host and port of a target in gRPC's own words: ``dns:host:port``, ``dns:///host:port``, ``ipv4:…``."""
+    scheme, _, rest = text.partition(":")
+    if scheme.lower() not in ("dns", "ipv4", "ipv6") or rest.isdigit():
+        return text
+    return rest.removeprefix("///")
 
 
 def _host_of(rest: str) -> str:

@@ -24,10 +24,10 @@ DEFAULT = ".otel-perf"
 RUN = "OTEL_PERF_RUN"  # path of the run's folder, for the processes that belong to one run
 NOTE = ".gitignore"
 TRACES = "traces.jsonl"
-RESERVE = 16  # spans leave one part in this many of the limit for the numbers that say what was dropped
-PARTS = 64  # a file is continued in a new one when it has this fraction of the limit
+RESERVE = 16  # spans leave one part in this many of the process's share for the numbers that say what was dropped
+PARTS = 64  # a file is continued in a new one when it has this fraction of a writer's share
 SMALLEST_PART = 2**16  # bytes
-BALLAST, BALLAST_SIZE = "ballast", 2**14  # on a full disk it makes room for the number of what that has cost
+BALLAST, BALLAST_SIZE = "ballast", 2**14  # at the end it makes room for the number of what was dropped
 
 
 class Earlier:
@@ -83,8 +83,9 @@ class RunFolder:
     Attributes:
         path: the process's folder.
         limit: bytes that all runs together may take.
-        written: bytes of this process's files.
+        written: bytes of this process's files, its ballast too.
         others: bytes of all other processes and runs, as last weighed.
+        writers: how many processes write, this one too, as last counted.
         sent: takes a file's name and returns the offset up to which it was delivered; None where nothing is sent.
         removed: records that went when they had been delivered, or were not to be sent.
         lost: records that went before they were delivered.
@@ -95,16 +96,30 @@ class RunFolder:
         self.path = path
         self.limit = limit
         self.written = self.others = 0
+        self.writers = 1
         self.sent: Callable[[str], int] | None = None
         self.removed = self.lost = 0
         self.continued: dict[str, int] = {}
         self._full = max(SMALLEST_PART, limit // PARTS)
+        self._ballast = False
         self._files: dict[str, File] = {}
 
     @property
     def headroom(self) -> int:
-        """Return the bytes that may be written until the next look at the others, at most."""
-        return min(self.limit // 2, 4 * self._full)
+        """Bytes that all who write may need until their next look at the others."""
+        return min(self.limit // 2, (3 + self.writers) * self._full)
+
+    @property
+    def share(self) -> int:
+        """Bytes that this process may have: what the others leave and will need, but never less than each of them."""
+        return max(self.limit - self.others - (self.writers - 1) * self._full, self.limit // self.writers)
+
+    def set_others(self, size: int, writers: int) -> None:
+        """Note how many bytes all others have, and how many processes write; several continue their files earlier."""
+        self.others, self.writers = max(0, size), max(1, writers)
+        self._full = max(SMALLEST_PART, self.limit // PARTS // self.writers)
+        for file in self._files.values():
+            file.full = min(file.full, self._full)
 
     def write(self, name: str, line: bytes, records: int = 0) -> bool:
         """Append *line*, which holds so many *records*, to the file *name*; return False when the limit is reached.
@@ -115,8 +130,10 @@ class RunFolder:
         file = self._open_file(name)
         if file.size >= file.full:
             file = self._continue(name, file)
-        limit = self.limit - (self.limit // RESERVE if name == TRACES else 0)
-        if self.written + self.others + len(line) > limit:
+        limit = self.share
+        if name == TRACES:
+            limit -= limit // RESERVE
+        if self.written + len(line) > limit:
             self.make_room(limit - len(line))
             if self.written + len(line) > limit:
                 return False
@@ -150,7 +167,11 @@ class RunFolder:
         file.torn = False
 
     def load_ballast(self) -> None:
-        """Take some room that give_way() gives back."""
+        """Take some room, of the disk and of the limit, that give_way() gives back; none of a limit that has little."""
+        if self.limit < 4 * BALLAST_SIZE:
+            return
+        self.written += BALLAST_SIZE
+        self._ballast = True
         try:
             with Folder(self.path) as folder:
                 file = folder.open(BALLAST, calls.O_WRONLY)
@@ -158,15 +179,18 @@ class RunFolder:
                 calls.write(file, bytes(BALLAST_SIZE))
             finally:
                 calls.close(file)
-        except OSError:  # there is none
+        except OSError:  # the disk has none
             return
 
     def give_way(self) -> None:
         """Let go of the ballast: the last line is to be written."""
+        if self._ballast:
+            self._ballast = False
+            self.written -= BALLAST_SIZE
         try:
             with Folder(self.path) as folder:
                 folder.remove(BALLAST)
-        except OSError:  # the folder is gone, or was made again
+        except OSError:  # there is none, the folder is gone, or was made again
             return
 
     # --- parts -------------------------------------------------------------------------------------------------------
@@ -188,9 +212,9 @@ class RunFolder:
         return self._open_file(name)
 
     def make_room(self, size: int) -> None:
-        """Remove parts until this process's and the others' bytes are at most *size*, or nothing is left to remove."""
+        """Remove parts until this process's bytes are at most *size*, or nothing is left to remove."""
         for name, part in sorted(self._removable(), key=lambda one: (not self._is_sent(*one), one[1].number)):
-            if self.written + self.others <= size:
+            if self.written <= size:
                 return
             try:
                 with Folder(self.path) as folder:
@@ -238,7 +262,7 @@ class RunFolder:
                 if found.st_nlink:
                     return file
                 self.close()
-                self.written = 0
+                self.written, self._ballast = 0, False
                 self._files.clear()
                 file = None
             if file is not None:

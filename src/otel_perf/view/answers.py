@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from otel_perf.analysis.as_json import report_object, start_objects
 from otel_perf.analysis.functions import functions_of
+from otel_perf.analysis.model import text_of
 from otel_perf.analysis.report import headline
 from otel_perf.analysis.startup import build_start
 from otel_perf.export.runs import TRACES
@@ -41,6 +42,7 @@ NO_PROFILE = (
 NO_METRICS = (
     "nothing was sampled: the process was over before its first sample, or OTEL_PERF_METRICS=0 switches that off"
 )
+IN_IMPORTED = {"profile": "calls by path", "metrics": "samples of CPU and memory", "start": "start"}
 NO_START = (
     "no start was recorded: the process is a child of another one of this run, or its start is still going on and "
     "nothing in it has ended"
@@ -59,6 +61,7 @@ def _overview(live: Live, process: Process) -> dict[str, Any]:
     verdict, of_start = live.once("of the start", _start_key(process), lambda: _of_start(process))
     report = live.once("report", (live.version, process.running), lambda: report_object(process, of_start))
     root = process.root
+    origin = text_of(process.resource, "otel_perf.imported.from")
     began = root.start if root is not None else min([node.start for node in process.nodes], default=live.first)
     return {
         "report": report,
@@ -72,7 +75,7 @@ def _overview(live: Live, process: Process) -> dict[str, Any]:
         "damaged": sum(sum(tail.skipped.lines.values()) for tail in live.tails.values()),
         "slowest": [_call(call) for call in process.calls],
         "empty": {
-            name: why
+            name: f"{origin}, from which this run was imported, has no {IN_IMPORTED[name]}" if origin else why
             for name, there, why in (
                 ("profile", live.profile.paths, NO_PROFILE),
                 ("metrics", process.record.series, NO_METRICS),

@@ -132,7 +132,7 @@ function FlamePanel() {
 
 function nothing(inRange: string): string {
   if (part.value && source.live) return inRange;
-  return overview.value?.empty.profile ?? 'No function was profiled: decorate some with @perf.profile, or run with --sampling.';
+  return overview.value?.empty.profile ?? 'No function was profiled: write @perf.profile above those that matter.';
 }
 
 type Column = 'name' | 'calls' | 'total' | 'self' | 'p50' | 'p95' | 'max';

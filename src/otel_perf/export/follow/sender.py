@@ -189,6 +189,13 @@ class Sender:
                     without = loading.load(self.endpoints)
         except Leaving:
             return False
+        except RuntimeError:  # what an exporter imports may want a part in an end that has begun
+            if not self._leaving():
+                raise
+            self.complain(
+                "the program ended before its console exporters were loaded; their records are in the run folder"
+            )
+            return False
         if without:
             names = " and ".join(target.signal for target in without)
             self._stays = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -307,15 +308,15 @@ def test_link_and_pipe_are_written_through(export, tmp_path):
     assert (tmp_path / "link").is_symlink()
 
 
-def on_a_terminal(words, cwd):
+def on_a_terminal(words, cwd, command=COMMAND, **more):
     """Run a command whose stdout and stderr are a terminal; return its exit status and what stood there."""
     import pty
 
     controller, terminal = pty.openpty()
     process = subprocess.Popen(
-        [*COMMAND, *map(str, words)],
+        [*command, *map(str, words)],
         cwd=cwd,
-        env=environment(),
+        env=environment(**more),
         stdin=subprocess.DEVNULL,
         stdout=terminal,
         stderr=terminal,
@@ -339,7 +340,44 @@ def test_terminal_sees_a_bar_which_is_gone_at_the_end(recorded, tmp_path):
 
     assert 0 == status
     assert "%  reading traces.jsonl of " in shown
-    assert shown.endswith("\r\x1b[K")
+    assert re.search(r"\r +\r$", shown)
+
+
+MANY = """
+import otel_perf as perf
+perf.init(service="many")
+perf.ready()
+for _ in range(40_000):
+    with perf.profile("step", span_threshold=0):
+        pass
+"""
+
+
+@pytest.fixture(scope="module")
+def in_parts(tmp_path_factory):
+    """Return a folder with a run whose spans are in several parts of a file."""
+    folder = tmp_path_factory.mktemp("parts")
+    limit = {"OTEL_PERF_FOLDER_LIMIT": "300MB"}
+    subprocess.run([sys.executable, "-c", MANY], cwd=folder, env=environment(**limit), check=True, timeout=60)
+    assert 3 <= len(list(folder.glob(".otel-perf/*/*/traces*.jsonl")))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["export", "--format", "chrome", "-o", "out"], ["report"], ["report", "--json"], ["report", "--html", "page"], ["check"], ["flame"]],
+)  # fmt: skip
+def test_whoever_waits_for_a_long_run_sees_how_far_it_is(in_parts, words):
+    """Up to the whole and no further, on a terminal that knows no escapes too."""
+    _, shown = on_a_terminal([*words, *(["--force"] if "-o" in words or "--html" in words else [])], in_parts,
+                             [sys.executable, "-m", "otel_perf"], TERM="dumb")  # fmt: skip
+
+    shares = [int(share) for share in re.findall(r"] +(\d+)%  reading (?!metrics|logs)", shown)]
+    assert shares == sorted(shares)
+    assert 0 < len(shares)
+    assert max(shares) <= 100
+    assert "\x1b" not in shown.rpartition("\r")[0]
+    assert max(map(len, re.split("[\r\n]+", shown))) <= 100
 
 
 def test_binary_format_is_not_for_a_terminal(recorded):

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otel_perf.analysis.text import Style, cells
 from otel_perf.terminal.keys import Decoder, from_console
 from otel_perf.terminal.search import LONGEST, Search
 
@@ -86,3 +87,12 @@ def test_search_is_written_key_by_key():
     for _ in range(2 * LONGEST):
         search.key("a")
     assert LONGEST == len(search.text)
+
+
+@pytest.mark.parametrize("letter", ["a", "調"])
+@pytest.mark.parametrize("number", [0, 10, 20, 30, 31, 40, 70])
+def test_line_of_a_search_stays_within_the_window(letter, number):
+    line = Search(text=letter * number, writing=True).line(Style(width=80))
+
+    assert cells(line) <= 80
+    assert number == 0 or letter in line

@@ -19,11 +19,12 @@ from .sorting import Spans
 from .unfinished import read_unfinished
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from otel_perf.export.decode import Log, Point, Span
 
+    Progress = Callable[[str, int, int], None]
     SeriesKey = tuple[str, str]  # the instrument, and its attributes as a text
 
 ENDINGS = 8  # words on the end of one process that are kept, and the last one
@@ -232,16 +233,20 @@ def _key(pair: tuple[str, Any]) -> str:
     return pair[0]
 
 
-def load_process(path: str, others: Iterable[str] = ()) -> Process:
+def load_process(path: str, others: Iterable[str] = (), progress: Progress | None = None) -> Process:
     """Read the folder of one process.
 
     Args:
         path: the folder.
         others: names of the run's other processes, for the report to list.
+        progress: is told what is being done, and how many of how many bytes were read.
 
     Raises: UserError: a file is there and cannot be read.
     """
     reader = Reader(path, others)
+    tails, whole = reader.tails.values(), 0
     while reader.take():
-        pass
+        if progress is not None:
+            whole = whole or sum(tail.size() for tail in tails)
+            progress(f"reading {path}", sum(tail.offset for tail in tails), whole)
     return reader.process()

@@ -18,7 +18,7 @@ from otel_perf.budgets import load
 from otel_perf.errors import ConfigError, UserError
 from otel_perf.export.runs import find_run, pick_process, runs_folder
 
-from .output import write
+from .output import Bar, write
 from .report import skipped_lines
 
 if TYPE_CHECKING:
@@ -145,7 +145,11 @@ def _processes(options: argparse.Namespace) -> list[str]:
 
 
 def _judge(path: str, budgets: list[Budget], strict: bool) -> Result:
-    process = load_process(path)
+    bar = Bar()
+    try:
+        process = load_process(path, progress=bar.progress)
+    finally:
+        bar.end()
     wrong = [finding for finding in findings(process) if finding.kind != "budget"]
     return Result(process, judge_budgets(budgets, process), wrong, strict)
 

@@ -12,7 +12,8 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from otel_perf.errors import UserError
+from otel_perf.analysis.text import cells, cut
+from otel_perf.errors import UserError, one_line
 from otel_perf.formats import silent
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 WIDTH = 30  # columns of the bar
+NARROWEST = 80  # columns of a window that does not say
 BUFFER = 2**20  # bytes that are written at once
 
 
@@ -104,24 +106,38 @@ def _is_special(file: str) -> bool:
 
 
 class Bar:
-    """How far it is, on a terminal."""
+    """How far it is, on a terminal: one line, which never reaches the window's edge."""
 
     def __init__(self) -> None:
         self.progress = self._show if sys.stderr.isatty() else silent
         self._last = 0.0
+        self._drawn = 0
 
     def _show(self, what: str, done: int, whole: int) -> None:
         now = time.monotonic()
         if now - self._last < 0.1:
             return
         self._last = now
-        share = done / whole if whole else 1.0
+        share = min(1.0, done / whole) if whole else 1.0
         bar = ("#" * round(share * WIDTH)).ljust(WIDTH, "-")
-        sys.stderr.write(f"\r[{bar}] {share:4.0%}  {what}\x1b[K")
+        self._draw(f"[{bar}] {share:4.0%}  {one_line(what)}")
+
+    def _draw(self, text: str) -> None:
+        text = cut(text, _columns() - 1, "")
+        before, self._drawn = self._drawn, cells(text)
+        sys.stderr.write(f"\r{text}{' ' * (before - self._drawn)}")  # blanks: not every terminal knows an escape
         sys.stderr.flush()
 
     def end(self) -> None:
         """Take the bar away."""
-        if self._last:
-            sys.stderr.write("\r\x1b[K")
+        if self._drawn:
+            self._draw("")
+            sys.stderr.write("\r")
             sys.stderr.flush()
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or NARROWEST
+    except (OSError, ValueError):
+        return NARROWEST

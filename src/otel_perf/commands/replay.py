@@ -13,6 +13,9 @@ from otel_perf.export import endpoint
 from otel_perf.export.follow.files import Position, is_alive
 from otel_perf.export.follow.follower import NOUNS, Follower
 from otel_perf.export.runs import find_run, find_runs, runs_folder
+from otel_perf.formats import silent
+
+from .output import Bar
 
 if TYPE_CHECKING:
     from otel_perf.export.endpoint import Endpoints
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
 PATIENCE = 10.0  # seconds without an answer, beyond what the receiver asked for, before it gives up
 LOOK_EVERY = 2.0  # seconds between two looks for new processes
 LINE_EVERY = 5.0  # seconds between two lines of progress where there is no terminal
-WIDTH = 30  # columns of the bar
 
 DESCRIPTION = """\
 Send recorded runs to an OpenTelemetry endpoint (OTLP): spans, metrics and log records, each once. What was sent is
@@ -182,37 +184,27 @@ class Progress:
 
     def __init__(self, follower: Follower) -> None:
         self.follower = follower
-        self.terminal = sys.stderr.isatty()
+        self.bar = Bar()
         self.begun = self.last = time.monotonic()
-        self.drawn = False
 
     def show(self) -> None:
         """Show it, if it is time."""
-        now = time.monotonic()
-        if now - self.last < (0.1 if self.terminal else LINE_EVERY):
+        now, terminal = time.monotonic(), self.bar.progress is not silent
+        if now - self.last < (0.1 if terminal else LINE_EVERY):
             return
         self.last = now
-        share, number = self._share(), sum(self.follower.sent.values())
-        rate = number / max(0.001, now - self.begun)
-        text = f"{share:4.0%}  {number:,} records, {rate:,.0f} a second"
-        if self.terminal:
-            bar = ("#" * round(share * WIDTH)).ljust(WIDTH, "-")
-            sys.stderr.write(f"\r[{bar}] {text}\x1b[K")
-            sys.stderr.flush()
-            self.drawn = True
-        else:
-            _say(text.strip())
-
-    def _share(self) -> float:
         done = sum(position.offset for folder in self.follower.folders for position in folder.positions.values())
         whole = done + self.follower.waiting()
-        return done / whole if whole else 1.0
+        number = sum(self.follower.sent.values())
+        text = f"{number:,} records, {number / max(0.001, now - self.begun):,.0f} a second"
+        if terminal:
+            self.bar.progress(text, done, whole)
+        else:
+            _say(f"{done / whole if whole else 1.0:.0%}  {text}")
 
     def end(self) -> None:
         """Take the bar away."""
-        if self.drawn:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+        self.bar.end()
 
 
 def _numbers(counts: dict[str, int]) -> str:

@@ -144,7 +144,11 @@ def _list(options: argparse.Namespace, folder: str, style: Style) -> str:
 
 def _chosen(options: argparse.Namespace, folder: str) -> Process:
     path, others = _place(options, folder)
-    found = load_process(path, others)
+    bar = Bar()
+    try:
+        found = load_process(path, others, bar.progress)
+    finally:
+        bar.end()
     with suppress(ConfigError):  # a program that ran somewhere else is no reason to judge this folder's configuration
         found.budgets = load()
     return found

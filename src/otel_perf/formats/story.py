@@ -19,6 +19,7 @@ from otel_perf.alerts import ESCALATED, RAISED, RESOLVED
 from otel_perf.errors import UserError
 from otel_perf.export.decode import logs_of, points_of, read_lines, spans_of
 from otel_perf.export.json_values import Skipped
+from otel_perf.export.parts import parts_of
 from otel_perf.export.runs import LOGS, METRICS, TRACES
 from otel_perf.metrics import names
 from otel_perf.system import open_file
@@ -325,8 +326,11 @@ def _told(lines: Iterator[dict[str, Any]], progress: Progress, what: str, path: 
 
 
 def _lines_in(path: str) -> int:
+    found = 0
     try:
-        with open_file(path) as file:
-            return sum(part.count(b"\n") for part in iter(lambda: file.read(2**20), b""))
-    except OSError:
+        for part in parts_of(path):
+            with open_file(part.path) as file:
+                found += sum(piece.count(b"\n") for piece in iter(lambda: file.read(2**20), b""))
+    except OSError:  # who reads it will say so
         return 0
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from otel_perf.analysis.text import cut
+from otel_perf.analysis.text import cells, cut
 
 if TYPE_CHECKING:
     from otel_perf.analysis.text import Style
@@ -47,6 +47,6 @@ class Search:
         mark = "_" if style.ascii else "▏"
         text = f"search: {style.clean(self.text)}{mark}"
         hint = "  (Enter keeps it, Esc clears it)"
-        if len(text) + len(hint) <= style.width // 2 + len(hint) and style.width >= 70:
+        if cells(text) <= style.width // 2 and style.width >= 70:
             return text + style.paint(hint, "dim")
         return cut(text[::-1], style.width, "")[::-1]

@@ -300,7 +300,7 @@ def plan() -> list[Case]:
     found += [
         Case(OUTAGE, "collector dead, folder limit of 2 MB", _limit),
         Case(OUTAGE, "disk of 1 MB", _disk("size=1m")),
-        Case(OUTAGE, "no inodes left", _disk("size=50m,nr_inodes=7")),
+        Case(OUTAGE, "no inodes left", _disk("size=50m,nr_inodes=8")),
         Case(OUTAGE, "quota of 500 kB for each file", _quota),
         Case(OUTAGE, "folder read-only from the start", _read_only(True)),
         Case(OUTAGE, "folder read-only in the middle", _read_only(False)),

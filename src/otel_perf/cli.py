@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 
-# Of a run with many spans much is read that stays: collecting as often as by default would take a third of the time.
-COLLECT = 50_000, 20, 100
+COLLECT = 50_000, 20, 100  # much of a large run stays: to look for garbage as often as by default takes a third
 COMMANDS = {
     "demo": "run the sample application and show its startup report",
     "run": "run any Python program, unchanged, and record it",
@@ -61,7 +59,10 @@ def main(argv: list[str] | None = None) -> int:
     if name not in COMMANDS:
         sys.stderr.write(f"otel-perf: no command {name!r}; there are {', '.join(COMMANDS)} (otel-perf --help)\n")
         return 2
-    gc.set_threshold(*COLLECT)
+    if name != "run":
+        import gc
+
+        gc.set_threshold(*COLLECT)
     room = "import_" if name == "import" else name  # a word of the language
     command = __import__(f"otel_perf.commands.{room}", fromlist=("main",))
     try:

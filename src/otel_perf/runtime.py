@@ -12,7 +12,7 @@ import sys
 from _thread import RLock, get_ident, get_native_id
 
 from . import clock, config, imports, recorder, startup, tracing
-from .threads import allocate_lock, start
+from .threads import allocate_lock, is_importing, start
 from .writer import Writer, say
 
 TYPE_CHECKING = False
@@ -29,7 +29,6 @@ STATISTICS_EVERY = 1.0  # seconds between two looks at the statistics, longer wh
 STATISTICS_SHARE = 200  # the looks take at most one part in this many of a core
 TOGETHER = 0.1  # seconds that statistics may wait for the next sample: one wake-up does for both
 FEW = 2_000  # records whose writing a fork may wait for, 10 ms of CPU
-HOLD_ROOT = 3.0  # seconds that the root of a start whose end was inferred waits for ready()
 LOADING_LIMIT = 2.0  # seconds that a fork waits while the worker imports: the child could never import that again
 EXIT_LIMIT = 1.5  # seconds that an exit waits for the worker
 
@@ -40,7 +39,9 @@ SENDING = (  # any of these has records sent
 )  # fmt: skip
 END, ENDED = "otel_perf.end", "otel_perf.process.ended"
 USABLE = "otel_perf.startup.usable"
+INFERRED = "otel_perf.startup.inferred"
 
+load_time = 0.0  # seconds that this room took to load, if a name of the package was what loaded it
 _runtime: Runtime | None = None
 _starting = RLock()
 
@@ -53,7 +54,8 @@ class Runtime:
         self.writer = Writer(settings, self.begin_sending)
         self.complain = self.writer.complain
         self.begun = begun
-        self.booted = False
+        self.booted = False  # by `otel-perf run`, and the program has not called init() yet
+        self.infers = False  # when the program is ready, unless it says so
         self.given: dict[str, Any] = {}
         self.main = get_ident()
         self.sockets: frozenset[str] = frozenset()  # that the process began with
@@ -66,6 +68,7 @@ class Runtime:
         self.writing = RLock()
         self.statistics_due = begun + STATISTICS_EVERY
         self.explainer: Any = None  # while the start lasts
+        self.told = False  # when the program seems to be ready
         self.unfinished: Any = None  # what keeps open.json
         self.monitors = settings.metrics
         self.sampled = False  # and that is to be written
@@ -190,12 +193,14 @@ class Runtime:
             self.explainer.work_on(self.thread)
             return
         settings = self.settings
-        rule = settings.ready_when or (("auto", 0.0) if self.booted and settings.watch else None)
+        rule = settings.ready_when or (("auto", 0.0) if self.infers and settings.watch else None)
         if start is not None and self.writer.root_due and (settings.watch or settings.strict or rule):
             try:
                 from .explain import Explainer
 
                 self.explainer = Explainer(start, settings, self.thread, self.main, rule, self.sockets)
+                if not self.booted and not settings.ready_when:
+                    self.explainer.may_speak()
             except Exception as error:  # noqa: BLE001
                 self._stop_explaining(error)
 
@@ -253,10 +258,27 @@ class Runtime:
         try:
             if self.explainer is not None:
                 self.explainer.look()
+                self._tell_of_readiness()
         except Exception as error:  # noqa: BLE001
             self._stop_explaining(error)
         finally:
             self.writing.release()
+
+    def _tell_of_readiness(self) -> None:
+        """Record as an event what was found out: the root, which says the same, still waits for ready()."""
+        start = startup.current
+        if start is None or start.found is None or self.told:
+            return
+        self.told = True
+        rule, end = start.found
+        fields = {
+            "otel_perf.ready": rule,
+            "otel_perf.startup.duration": end - start.frame[recorder.START],
+            "otel_perf.budget.startup": self.writer.startup_limit(),
+        }
+        ids = start.trace.id, start.root.span_id
+        self.writer.note(INFERRED, INFO, ids, fields, time=int(end * 1e9) + start.trace.offset)
+        self.ring()
 
     def write(self, final: bool, limit: float = EXIT_LIMIT) -> None:
         """Write what is finished; called by the worker, and once by the thread that ends the process.
@@ -324,6 +346,7 @@ class Runtime:
         """End the start at exit, while the application's own TracerProvider still takes its root."""
         if startup.current is not None:
             startup.current.finish("exit")
+            startup.current.release()
         startup.identify_slow(recorder.CURRENT.get())
         with recorder.hold():
             startup.close_open(clock.now(), interrupted=False)
@@ -336,7 +359,7 @@ class Runtime:
 
         self.loading = False
         start, writer = startup.current, self.writer
-        if start is not None and start.held and clock.now() - start.end > HOLD_ROOT:
+        if start is not None and start.held and clock.now() - start.end > startup.HOLD:
             start.release()
         taken = recorder.drain()
         if writer.root_due:
@@ -534,13 +557,16 @@ class Runtime:
             self.writer.choose_run()
         if self.worker and recorder.state.recording:
             self.halt(LOADING_LIMIT if self.loading else 0.25)
-            if self.sender is not None:
-                self.sender.halt(0.05)
+            over = clock.now() + LOADING_LIMIT
+            while self.worker not in (0, get_ident()) and is_importing(self.worker) and clock.now() < over:
+                self.ended.acquire(True, 0.005)
             _until_gone(self.thread)
             start = startup.current
             lasts = start is not None and not start.over  # who forks then may be about to end, as a daemon's parent is
             if (lasts or sys.version_info >= (3, 12)) and len(recorder.finished) <= FEW:
                 self.write(final=False)  # from 3.12 after_fork_here() starts no worker
+        if self.sender is not None and recorder.state.recording:
+            self.sender.halt()
 
     def after_fork_here(self) -> None:
         """Go on in the parent; from 3.12 the thread starts with the next record, since the warning is still to come."""
@@ -572,6 +598,8 @@ class Runtime:
         self.writer = self.writer.of_a_child()
         self.complain = self.writer.complain
         self._stop_explaining()
+        if self.sender is not None:
+            self.sender.let_go()
         self.worker, self.sender, self.unfinished = 0, None, None
         self.busy, self.ending, self.views = 0, 0, False
         self.loading = False
@@ -683,7 +711,7 @@ def _begin(given: dict[str, Any], booting: bool) -> None:
     memory = _resident()
     runtime = _runtime = Runtime(settings, begun)
     runtime.endpoints = endpoints
-    runtime.booted = booting
+    runtime.booted = runtime.infers = booting
     if booting:
         runtime.sockets = _open_sockets()
     runtime.given = given
@@ -694,7 +722,7 @@ def _begin(given: dict[str, Any], booting: bool) -> None:
         start.attributes["otel_perf.startup.awaits_ready"] = True
         start.attributes["otel_perf.startup.modules_before_init"] = len(sys.modules)
         end_pre_init()
-    runtime.writer.init_time = clock.now() - begun
+    runtime.writer.init_time = load_time + clock.now() - begun
     _report_complaints(runtime)
 
 
@@ -705,6 +733,10 @@ def _settings(given: dict[str, Any]) -> Settings:
         from . import variables
 
         settings.complain(variables.complaints(os.environ))
+    if settings.budgets[1] or getattr(sys.modules.get(f"{__package__}.budgets"), "own", None):
+        from .metrics import misnamed
+
+        settings.complain(misnamed.complaints(*settings.budgets))
     return settings
 
 
@@ -753,7 +785,7 @@ def _begin_again(runtime: Runtime, given: dict[str, Any]) -> None:
         return
     runtime.booted = False
     if runtime.explainer is not None and not runtime.settings.ready_when:
-        runtime.explainer.speaks_for_itself()
+        runtime.explainer.may_speak()
     if runtime.writer.monitor is not None:
         runtime.writer.monitor.infers = False
     runtime.given = given

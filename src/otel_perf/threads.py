@@ -1,10 +1,11 @@
 """Threads of ours: they take none of the program's signals, whatever stack it asks for, and whoever patches threads.
 
-Imports only: _thread, _signal; loaded with the runtime, before a program can put something else in their place.
+Imports only: sys, _thread, _signal; loaded with the runtime, before a program can put something else in their place.
 """
 
 from __future__ import annotations
 
+import sys
 from _thread import allocate_lock, stack_size, start_new_thread
 
 try:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-__all__ = ["allocate_lock", "start"]
+__all__ = ["allocate_lock", "is_importing", "start"]
 
 LEAST_STACK = 2**20  # bytes; what is loaded and encoded in these threads needs more than the smallest there is
 FAULTS = ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP")  # of the thread itself
@@ -45,3 +46,13 @@ def start(function: Callable[..., Any], arguments: tuple[Any, ...]) -> int:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
         if 0 < size < LEAST_STACK:
             stack_size(size)
+
+
+def is_importing(thread: int) -> bool:
+    """Say whether *thread*, an identifier, is in an import: a child that is forked now could never do that one."""
+    frame = sys._current_frames().get(thread)  # noqa: SLF001  # the documented way
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .config import Settings
 
 AGAIN = 60.0  # seconds after which what we cost is written again
+LOOK = 60.0  # seconds between two looks at all runs
 STARTUP_LIMIT = 2.0  # seconds that a start may take, unless a budget says otherwise
 
 
@@ -30,13 +31,6 @@ def say(what: object) -> None:
         sys.stderr.write(f"otel-perf: {one_line(str(what))}\n")
     except Exception:  # noqa: BLE001  # it may be closed, or None
         return
-
-
-def _unsent(process: str) -> int:
-    """Return how many records in the folder of a *process* are still to be sent."""
-    from .export.follow.files import unsent_records
-
-    return unsent_records(process)
 
 
 class Writer:
@@ -73,6 +67,9 @@ class Writer:
         self._events: list[Any] = []
         self._instance = self._resource = self._own_scope = ""
         self._continued = self._tidied = 0  # parts of the metrics, and of all files, that are seen to
+        self._look_at = self._retry_at = 0.0  # when all runs are looked at again, at most where there is no room
+        self._seen: tuple[int, ...] = ()  # when runs and processes were made last, where they have half of the limit
+        self._written = 0  # records of the batch under way that are on the disk
         self._said: set[str] = set()
 
     def waits(self) -> bool:
@@ -87,32 +84,42 @@ class Writer:
 
         self._pending += [taken[first : first + SPANS_A_LINE] for first in range(0, len(taken), SPANS_A_LINE)]
         while self._pending:  # what is not written yet stays there: Ctrl-C may end this from inside
-            batch, written = self._pending[0], 0
+            batch, self._written = self._pending[0], 0
             try:
-                written = self._write_batch(batch)
+                self._write_batch(batch)
             except Exception as error:  # noqa: BLE001
                 self._failed(error)
-            self.refused += len(batch) - written
             del self._pending[0]
+            written = self._written
+            self.refused += len(batch) - written
+            self._tidy()
             if written == len(batch) and recorder.nodes and self.settings.exemplar_filter != "always_off":
                 self._note_exemplars(batch)
         if self._events:
             self._write_events()
 
-    def _write_batch(self, records: list[Any]) -> int:
-        """Write records as one line, and return how many reached the disk."""
+    def _write_batch(self, records: list[Any]) -> None:
+        """Write records as one line, or as several, and count those that reached the disk."""
         from .export import otlp_json
 
-        folder, written = self.open(), 0
+        folder = self.open()
         for line, done, _ in otlp_json.trace_lines(self._resource, self._scope(), records):
-            if not line or folder.write("traces.jsonl", line, done):
-                written += done
+            if not line or self._put("traces.jsonl", line, done):
+                self._written += done
             else:
                 self.complain(
                     "limit", f"the run folder's limit of {folder.limit} bytes is reached; records are dropped"
                 )
-        self._tidy(folder)
-        return written
+
+    def _put(self, name: str, line: bytes, records: int) -> bool:
+        """Write a line; where there is no room, look once a second whether others have left some."""
+        if self.folder.write(name, line, records):
+            return True
+        if clock.now() < self._retry_at:
+            return False
+        self._retry_at = clock.now() + 1.0
+        self._retire()
+        return bool(self.folder.write(name, line, records))
 
     def _note_exemplars(self, records: list[Any]) -> None:
         """Look which of the calls that have become spans are the slowest, for the next statistics."""
@@ -137,7 +144,7 @@ class Writer:
         """Return what we have cost this program so far, and what its start is judged by, for the root span."""
         settings = self.settings
         cost: dict[str, Any] = {
-            "otel_perf.budget.startup": self._limit(),
+            "otel_perf.budget.startup": self.startup_limit(),
             "otel_perf.self.cpu_time": self.cpu_time,
         }
         if settings.strict:
@@ -154,7 +161,7 @@ class Writer:
             cost["otel_perf.startup.imports"] = imports.seen
         return cost
 
-    def _limit(self) -> float:
+    def startup_limit(self) -> float:
         """Return the seconds that the start may take, as the program says, else its configuration."""
         file, table = self.settings.budgets
         said = getattr(sys.modules.get(f"{__package__}.budgets"), "own", None)
@@ -181,8 +188,8 @@ class Writer:
 
         events, self._events = sorted(self._events, key=lambda event: event[1]), []
         try:
-            folder = self.open()
-            if folder.write("logs.jsonl", otlp_json.log_line(self._resource, self._scope(), events), len(events)):
+            self.open()
+            if self._put("logs.jsonl", otlp_json.log_line(self._resource, self._scope(), events), len(events)):
                 return
         except Exception as error:  # noqa: BLE001
             self._failed(error)
@@ -248,29 +255,39 @@ class Writer:
         """Write metrics with what we cost; return whether they reached the disk."""
         if not found and not (final and self.folder is not None):
             return True
+        folder = self.open()  # which describes the resource too
+        if final:
+            self._tidy()
+            folder.give_way()
         start, time, moment = self._since, clock.wall_ns(), clock.now()
         lost = self._count_lost()
         if final or moment >= self._self_due or lost != self._lost:
             self._self_due, self._lost = moment + AGAIN, lost
             found += self._own_metrics(*lost, start, time)
-        folder = self.open()  # which describes the resource too
-        if final:
-            folder.give_way()
         try:
             written = self._write_lines(found)
         except OSError:  # no room: the number of what that costs is short
-            self._write_lines(self._own_metrics(*self._count_lost(), start, time))
+            self._write_last(start, time)
             raise
-        if final and not written:
-            self._write_lines(self._own_metrics(*self._count_lost(), start, time))
-        self._tidy(folder)
+        if not final:
+            self._tidy()
+        elif not written or self._count_lost() != lost:  # the last lines may have cost some more
+            self._write_last(start, time)
         return written
 
     def _write_lines(self, metrics: list[str]) -> bool:
         from .export import otlp_json
 
         lines = otlp_json.metric_lines(self._resource, self._scope(), metrics)
-        return all(self.folder.write("metrics.jsonl", line, otlp_json.count_points(line)) for line in lines)
+        return all(self._put("metrics.jsonl", line, otlp_json.count_points(line)) for line in lines)
+
+    def _write_last(self, start: int, time: int) -> None:
+        """Write what was dropped and removed, if need be past the limit."""
+        from .export import otlp_json
+
+        found = self._own_metrics(*self._count_lost(), start, time)
+        for line in otlp_json.metric_lines(self._resource, self._scope(), found):
+            self.folder.write("metrics.jsonl", line, otlp_json.count_points(line), last=True)
 
     def _count_lost(self) -> tuple[int, int]:
         """Return how many records were dropped, and how many the folder's limit has removed that nobody waits for."""
@@ -303,8 +320,6 @@ class Writer:
             self.folder = folder.create_process(run, settings.folder_limit)
             self.describe()
             self.on_open()
-            if len(calls.listdir(run)) == 1:  # once a run, by its first process
-                self._retire()
         return self.folder
 
     def choose_run(self) -> None:
@@ -317,29 +332,55 @@ class Writer:
             except OSError as error:
                 self._failed(error)
 
-    def _tidy(self, folder: Any) -> None:
-        """Keep all runs within their limit, once a file of ours has begun a new part."""
-        parts = sum(folder.continued.values())
-        if parts != self._tidied:
-            self._tidied = parts
-            self._retire(weigh=True)
+    def _tidy(self) -> None:
+        """Keep all runs within their limits: after the first line, at each new part of a file, and now and then.
 
-    def _retire(self, weigh: bool = False) -> None:
-        """Remove what is too old, too many or too large, of all runs, and then of this process."""
+        Where there is little room left, also once another process wants some.
+        """
+        if self.folder is None:
+            return
+        parts = sum(self.folder.continued.values())
+        if parts != self._tidied or clock.now() >= self._look_at or (self._seen and self._seen != self._made()):
+            self._tidied = parts
+            try:
+                self._retire()
+            except Exception as error:  # noqa: BLE001  # what is written, is
+                self._failed(error)
+
+    def _retire(self) -> None:
+        """Remove what is too old, too many or too large, of all runs, and of this process."""
         from .export import retention
+        from .export.follow.files import is_waiting, unsent_records
 
         folder, settings = self.folder, self.settings
-        base = os.path.dirname(os.path.dirname(folder.path))
-        room = folder.headroom if weigh else 0  # else our next lines would find no room, and ours would go first
-        limits = settings.keep_runs, settings.keep_time, settings.folder_limit - room
+        self._look_at = clock.now() + LOOK
         try:
-            done = retention.retire(base, self.run, *limits, unsent=_unsent, weigh=weigh)
+            runs = retention.Runs(os.path.dirname(os.path.dirname(folder.path)), self.run, is_waiting, unsent_records)
         except OSError:  # another process tidies at the same moment
             return
-        self.refused += done.lost
-        if done.size:
-            folder.set_others(done.size - folder.written, done.writers)
+        runs.remove_old(settings.keep_runs, settings.keep_time)
+        if runs.weighed:
+            room = (
+                settings.folder_limit - folder.headroom
+            )  # else our next lines would find none, and ours would go first
+            runs.shrink(room, waiting=False)
+            if folder.sent is not None:
+                folder.make_room(room - runs.others(folder.path), sent_only=True)
+            runs.note(folder.path, folder.written)
+            runs.shrink(room, waiting=True)
+            folder.set_others(runs.others(folder.path), runs.writers)
             folder.make_room(folder.share)
+            self._seen = self._made() if runs.size > settings.folder_limit // 2 else ()
+        self.refused += runs.lost
+        folder.removed += runs.removed
+
+    def _made(self) -> tuple[int, ...]:
+        """Return when a run, and when a process of this one, was made or removed last."""
+        run = os.path.dirname(self.folder.path)
+        try:
+            return calls.stat(os.path.dirname(run)).st_mtime_ns, calls.stat(run).st_mtime_ns
+        except OSError:  # the folder was removed
+            return ()
 
     def describe(self) -> None:
         """Build the resource again, for records that follow."""
@@ -364,7 +405,7 @@ class Writer:
     def close(self) -> None:
         """Close the files."""
         if self.folder is not None:
-            self.folder.close()
+            self.folder.end()
 
     # --- complaints --------------------------------------------------------------------------------------------------
 

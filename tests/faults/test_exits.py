@@ -149,3 +149,26 @@ def test_a_signal_while_the_exit_waits_for_the_collector_is_obeyed(cases, name, 
     assert expected == process.returncode
     assert took <= (LIMIT if name == "SIGTERM" else 1.0) + COMPUTING * (max(slower, cases.slowdown()) - 1.0)
     assert 100 == len(cases.Left(tmp_path).ids())
+
+
+def test_what_is_being_loaded_when_the_program_ends_can_be_imported_by_its_exit_functions(cases, tmp_path):
+    program = f"""
+import atexit, sys, time
+def last():
+    import asyncio
+    print("imported")
+atexit.register(last)
+{cases.HEAD}
+with perf.phase("CoreInit"):
+    step()
+perf.ready()
+until = time.monotonic() + 10
+while "asyncio.queues" not in sys.modules and time.monotonic() < until:  # half of asyncio is there, for gRPC
+    time.sleep(0)
+"""
+    process = cases.start(program, tmp_path, **cases.sending(cases.DEAD, "grpc"))
+    output, errors = process.communicate(timeout=30)
+
+    assert (0, "imported\n") == (process.returncode, output), errors
+    assert "Traceback" not in errors
+    assert "internal error" not in errors

@@ -68,6 +68,59 @@ def test_a_child_goes_on_though_a_thread_of_its_parent_held_a_lock(run_python, r
     assert [1] == list(found.last("children").values())
 
 
+# --- exporters that are being loaded ----------------------------------------------------------------------------------
+
+DEAD = "http://127.0.0.1:9"  # nobody listens there
+HALF = {  # a module that is imported in the middle of another one: protocol, the inner, the outer
+    "gRPC": ("grpc", "asyncio.queues", "asyncio"),
+    "the SDK": ("http/protobuf", "opentelemetry.sdk.trace", "opentelemetry.sdk.trace"),
+    "requests": ("http/protobuf", "urllib3.exceptions", "requests"),
+    "what logs": (
+        "http/protobuf",
+        "concurrent.futures._base",
+        "concurrent.futures",
+    ),  # a fork holds the lock of logging
+}
+
+
+@pytest.mark.parametrize("what", HALF)
+def test_a_fork_while_exporters_are_loaded_leaves_every_import_as_it_is(run_python, what):
+    """No module stays half imported in the parent, none is waited for in the child, and the fork takes its moment."""
+    protocol, inner, outer = HALF[what]
+    result = run_python(
+        f"""
+        import os, signal, sys, time
+        import otel_perf as perf
+        perf.init(service="loads")
+        perf.ready()
+        until = time.monotonic() + 10
+        while {inner!r} not in sys.modules and time.monotonic() < until:
+            time.sleep(0)
+        begun = time.monotonic()
+        pid = os.fork()
+        took = time.monotonic() - begun
+        finders = sum("otel_perf" in type(finder).__module__ for finder in sys.meta_path)
+        signal.alarm(20)
+        import asyncio, decimal, logging, requests, opentelemetry.sdk.trace
+        __import__({outer!r})
+        logging.getLogger("app").warning("of either")
+        asyncio.run(asyncio.sleep(0))
+        if not pid:
+            os._exit(finders)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), took < 1.5)
+        """,
+        env={"OTEL_EXPORTER_OTLP_ENDPOINT": DEAD, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol},
+        options=["-W", "ignore"],
+    )
+
+    assert (0, "0 True\n") == (result.returncode, result.stdout), result.stderr
+    assert 2 == result.stderr.count("of either")
+    assert "internal error" not in result.stderr
+    assert "ended before" not in result.stderr
+    if what != "what logs":  # one of which asks to be called at each fork, perhaps when this one has begun
+        assert "Traceback" not in result.stderr
+
+
 # --- many forks -------------------------------------------------------------------------------------------------------
 
 FORKS = 200

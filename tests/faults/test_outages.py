@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -157,7 +159,7 @@ def test_a_full_disk_costs_what_does_not_fit_and_all_of_that_is_counted(cases, t
 @linux
 def test_a_disk_without_inodes_costs_no_span_and_what_it_costs_is_counted(cases, tmp_path):
     """The folders and one file can be made, and no other."""
-    process = cases.start(cases.LOOP, tmp_path, "0.01", before=on_a_disk(cases, "size=50m,nr_inodes=7"))
+    process = cases.start(cases.LOOP, tmp_path, "0.01", before=on_a_disk(cases, "size=50m,nr_inodes=8"))
 
     number, ended = stop(cases, process, 3)
 
@@ -243,9 +245,77 @@ def test_a_folder_that_is_removed_costs_what_was_in_it_and_all_that_follows_is_s
 
     number, ended = stop(cases, process, 5)
 
-    assert "" == ended.errors
+    assert re.fullmatch(r"(otel-perf: the folder \S+ was removed; [\d,]+ bytes in it were not sent\n)?", ended.errors)
     assert 0 == cases.replay(tmp_path, there.http).returncode
     left, got = cases.Left(tmp_path), cases.received(there)
     assert len(got) == len(set(got))
     assert number // 4 < len(left.ids()) < number
     assert set(left.ids()) <= set(got)
+
+
+OFTEN = dict.fromkeys(("OTEL_BSP_SCHEDULE_DELAY", "OTEL_METRIC_EXPORT_INTERVAL", "OTEL_BLRP_SCHEDULE_DELAY"), "200")
+TWICE = """
+import shutil, time
+perf.ready()
+for number in (100, 300, 900):  # each file is soon longer than the one before
+    for _ in range(number):
+        step()
+    time.sleep(2)  # until that is sent
+    if number < 900:
+        shutil.rmtree(".otel-perf")
+        time.sleep(1)  # the folder is looked for, and is not there
+told()
+"""
+
+
+def test_a_folder_that_is_removed_twice_is_sent_from_its_beginning_each_time(cases, tmp_path, receiver):
+    there = receiver()
+
+    ended = cases.run(cases.HEAD + TWICE, tmp_path, **OFTEN, **cases.sending(there.http))
+
+    assert 0 == ended.code, ended.errors
+    got = cases.received(there)
+    assert 1300 == len(got) == len(set(got))
+
+
+MAKES_ROOM = """
+import sys
+with perf.phase("CoreInit"):
+    pass
+print("up", flush=True)
+sys.stdin.readline()
+perf.ready()
+for _ in range(40):
+    for _ in range(200):
+        step()
+    time.sleep(0.15)
+told()
+"""
+
+
+@pytest.mark.parametrize("who", ["the program", "a replay"])
+def test_what_was_delivered_goes_first_whoever_has_delivered_it(cases, who, tmp_path, receiver, wait_for):
+    there = receiver()
+    sending = {**OFTEN, **cases.sending(there.http)}
+    process = cases.start(cases.HEAD + MAKES_ROOM, tmp_path, OTEL_PERF_FOLDER_LIMIT="2MB", **sending)
+    assert "up\n" == process.stdout.readline()
+    replay = None
+    if who == "a replay":
+        words = [sys.executable, "-m", "otel_perf", "replay", ".otel-perf", "--follow", "--endpoint", there.http]
+        wait_for(lambda: list(tmp_path.glob(".otel-perf/*/*/sent.json")))
+        replay = subprocess.Popen(words, cwd=tmp_path, env=cases.environment(**OFTEN), stdout=-1, text=True)
+        wait_for(there.requests)
+    process.stdin.write("\n")
+    process.stdin.flush()
+    ended = cases.Ended(process)
+    if replay is not None:
+        wait_for(lambda: len(cases.received(there)) == 8000)
+        time.sleep(0.5)
+        replay.send_signal(signal.SIGINT)
+        assert "sent 8,0" in replay.communicate(timeout=20)[0]
+
+    assert (0, "") == (ended.code, ended.errors)
+    got, left = cases.received(there), cases.Left(tmp_path)
+    assert 8000 == len(got) == len(set(got))
+    assert (8000 - len(left.ids()), 0) == (left.removed, left.dropped)
+    assert left.removed > 1000

@@ -87,7 +87,8 @@ def test_run_folder_is_its_owners_alone_whatever_the_umask(umask, way, write, ru
     assert {0o700} == {mode for path, mode in modes.items() if path.is_dir()}
     assert {0o600} == {mode for path, mode in modes.items() if not path.is_dir()}
     names = {path.name for path in modes}
-    assert {"traces.jsonl", "metrics.jsonl", "logs.jsonl", "open.json", "sent.json", "sent.lock", ".gitignore"} <= names
+    files = {"traces.jsonl", "metrics.jsonl", "logs.jsonl", "open.json", "sent.json", "sent.lock", "alive.lock"}
+    assert files | {".gitignore"} <= names
 
 
 def test_folders_above_the_run_folder_can_be_used_whatever_the_umask(write, run_program, tmp_path):
@@ -139,7 +140,7 @@ SWAPPED = """
     perf.shutdown()
     print(before == sorted(victim.rglob("*")))
 """
-LINKED = ("base", "run", "process", "traces.jsonl", "metrics.jsonl", "logs.jsonl", "open.json", "open.json.new", "sent.json", "sent.json.new", "sent.lock")  # fmt: skip
+LINKED = ("base", "run", "process", "traces.jsonl", "metrics.jsonl", "logs.jsonl", "open.json", "open.json.new", "sent.json", "sent.json.new", "sent.lock", "alive.lock")  # fmt: skip
 
 
 @pytest.mark.parametrize("what", LINKED)
@@ -183,7 +184,7 @@ def test_link_that_is_there_before_is_not_followed(what, way, write, run_program
 
 
 @pytest.mark.parametrize(
-    "name", ["traces.jsonl", "open.json.new", "sent.json.new", "sent.lock", "open.json", "sent.json"]
+    "name", ["traces.jsonl", "open.json.new", "sent.json.new", "sent.lock", "alive.lock", "open.json", "sent.json"]
 )
 def test_pipe_in_place_of_a_file_lets_nobody_wait(name, write, run_program, receiver):
     write("program.py", SWAPPED.replace('file.symlink_to(victim / "new")', "os.mkfifo(file)"))
@@ -219,9 +220,9 @@ def test_name_of_a_service_is_never_a_path(name, run_python, tmp_path):
     assert (0, "", "") == (done.returncode, done.stdout, done.stderr)
     new = {path for path in files_below(tmp_path) if path not in before and path != "script.py"}
     assert new
-    assert all(re.fullmatch(r"a/b/place/\.otel-perf/(\.gitignore|[\dT-]+/\d+/[a-z]+\.jsonl?)", path) for path in new), (
-        new
-    )
+    assert all(
+        re.fullmatch(r"a/b/place/\.otel-perf/(\.gitignore|[\dT-]+/\d+/[a-z]+\.(jsonl?|lock))", path) for path in new
+    ), new
 
 
 def test_nothing_of_the_environment_or_the_command_line_is_written_down(run_python, tmp_path):

@@ -41,10 +41,10 @@ def test_folder_and_files_are_readable_by_their_owner_only(run_python, tmp_path)
 
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / ".otel-perf").rglob("*")}
 
-    assert dict.fromkeys(("traces.jsonl", "metrics.jsonl", "logs.jsonl"), 0o600) == {
-        name: mode for name, mode in modes.items() if name.endswith("jsonl")
+    assert dict.fromkeys(("traces.jsonl", "metrics.jsonl", "logs.jsonl", "alive.lock"), 0o600) == {
+        name: mode for name, mode in modes.items() if name.endswith(("jsonl", "lock"))
     }
-    assert {0o700} == {m for n, m in modes.items() if not n.endswith(("jsonl", ".gitignore"))}
+    assert {0o700} == {m for n, m in modes.items() if not n.endswith(("jsonl", "lock", ".gitignore"))}
 
 
 def test_runs_are_ignored_by_git(run_python, tmp_path):
@@ -236,6 +236,27 @@ def test_other_runs_count_against_the_limit_and_go_first(run_python, tmp_path):
     assert 1_000_000 < size <= 2_000_000
 
 
+@needs_posix
+@pytest.mark.parametrize("name", ["metrics.jsonl", "traces.jsonl"])
+def test_a_file_that_is_removed_costs_what_was_in_it(run_python, tmp_path, spans_of, name):
+    program = MANY.replace("for _ in range(40):", "import glob, os\nfor number in range(40):").replace(
+        "    time.sleep(0.03)",
+        f"    time.sleep(1.2 if number == 20 else 0.03)\n"
+        f"    number == 20 and os.remove(glob.glob('.otel-perf/*/*/{name}')[0])",
+    )
+    result = run_python(program, env={"OTEL_PERF_FOLDER_LIMIT": "30MB"})
+
+    spans = spans_of(tmp_path)
+    steps = {span["span_id"] for span in spans if span["name"] == "step"}
+    assert (0, "") == (result.returncode, result.stderr)
+    assert {"startup", "CoreInit"} <= {span["name"] for span in spans}
+    assert 10_000 - 1_000 * (name == "traces.jsonl") <= len(steps) <= 10_000
+    parts = sorted(path.name for path in (tmp_path / ".otel-perf").glob("*/*/traces.0*.jsonl"))
+    begins = [int(part.split(".")[1]) for part in parts]
+    sizes = [next((tmp_path / ".otel-perf").glob(f"*/*/{part}")).stat().st_size for part in parts]
+    assert begins == [sum(sizes[:number]) for number in range(len(sizes))], "no offset stands twice"
+
+
 SEVERAL = """
 import os, time
 import otel_perf as perf
@@ -263,7 +284,7 @@ if children[-1]:
 @needs_posix
 def test_several_processes_that_write_at_once_stay_within_the_limit_together(start_program, tmp_path):
     (tmp_path / "several.py").write_text(SEVERAL)
-    env = {"OTEL_PERF_FOLDER_LIMIT": "4MB", "PYTHONPATH": SRC}
+    env = {"OTEL_PERF_FOLDER_LIMIT": "12MB", "PYTHONPATH": SRC}
     process = start_program([sys.executable, tmp_path / "several.py"], None, env=env)
 
     most = 0
@@ -274,13 +295,13 @@ def test_several_processes_that_write_at_once_stay_within_the_limit_together(sta
     folders = (tmp_path / ".otel-perf").glob("*/*")
     by_process = {folder.name: len(list(folder.glob("traces*.jsonl"))) for folder in folders}
     assert 0 == process.returncode
-    assert 3_000_000 < most <= 4_000_000
+    assert 8_000_000 < most <= 12_000_000
     assert (6, True) == (len(by_process), min(by_process.values()) >= 3), "each has its part"
 
 
 def weight(folder: Path) -> int:
     total = 0
-    for file in (folder / ".otel-perf").glob("*/*/*.jsonl"):
+    for file in (folder / ".otel-perf").glob("*/*/*"):
         try:
             total += file.stat().st_size
         except FileNotFoundError:

@@ -845,3 +845,70 @@ def test_killed_process_gives_its_folder_back(folder):
 
     assert 1 == len(follower.folders)
     follower.end()
+
+
+# --- many folders, and what cannot be read ---------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for its files in /proc")
+def test_folders_of_processes_that_have_ended_are_followed_a_few_at_a_time(folder, receiver, follow):
+    """A collector that is dead for long keeps them; each has a descriptor, which may be the program's last one."""
+
+    def open_locks() -> int:
+        links = [os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
+        return sum(os.path.lexists(one) and os.readlink(one).endswith("sent.lock") for one in links)
+
+    others = [folder.with_name(str(4194400 + number)) for number in range(40)]
+    for number, other in enumerate(others):
+        other.mkdir()
+        (other / "traces.jsonl").write_bytes(line([span(number)]))
+    there = receiver()
+    there.behave(status=503, retry_after=1)
+    follower = follow(folder, endpoints(there, "http/json"))
+    before = open_locks()
+    for other in others:
+        follower.queue(str(other), live=False)
+
+    for _ in range(50):
+        follower.step()
+    assert 8 <= open_locks() - before <= 16
+
+    there.behave()
+    send_all(follower)
+    assert list(range(40)) == sorted(numbers(there.spans()))
+    assert before == open_locks()
+
+
+def test_a_lock_that_cannot_be_opened_leaves_the_folder_alone_and_is_said(folder, receiver, follow):
+    """As without a free descriptor: only a folder that may only be read is sent without a lock."""
+    (folder / "traces.jsonl").write_bytes(line([span(1)]))
+    (folder / "sent.lock").mkdir()
+    there = receiver()
+
+    follower = follow(folder, endpoints(there, "http/json"))
+    follower.step()
+
+    assert [] == follower.folders == there.requests()
+    (said,) = follower.said
+    assert f"cannot read {folder}: Is a directory" in said
+    (folder / "sent.lock").rmdir()
+    time.sleep(2.1)
+    send_all(follower)
+    assert [1] == numbers(there.spans())
+    assert {} == follower.unread
+
+
+def test_a_file_that_cannot_be_read_for_a_while_is_sent_afterwards(folder, receiver, follow):
+    (folder / "traces.jsonl").mkdir()
+    there = receiver()
+    follower = follow(folder, endpoints(there, "http/json"))
+    follower.step()
+    assert "not a regular file" in follower.said[0]
+
+    (folder / "traces.jsonl").rmdir()
+    (folder / "traces.jsonl").write_bytes(line([span(1)]))
+    time.sleep(0.2)
+    send_all(follower)
+
+    assert [1] == numbers(there.spans())
+    assert {} == follower.unread

@@ -212,7 +212,6 @@ def test_follower_that_was_ended_for_a_while_goes_on_with_what_it_knows(folder, 
         time.sleep(0.1)
         send_all(follower)
         follower.end()
-        follower.resume()
 
     assert_adds_up(there, 4)
 
@@ -229,7 +228,6 @@ def test_follower_sees_after_a_while_that_another_process_has_got_on(folder, rec
     second_one = follow(folder, delta)
     send_all(second_one)
     second_one.end()
-    first.resume()
     with (folder / "metrics.jsonl").open("ab") as file:
         file.write(second(3))
     time.sleep(0.1)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import time
 
 import pytest
+
+from otel_perf.export import endpoint
+from otel_perf.export.follow import Follower, stream
+from otel_perf.export.follow.files import read_lines
+from otel_perf.export.parts import earlier_name
 
 PROGRAM = """
 import otel_perf as perf, time
@@ -93,3 +99,37 @@ def test_a_receiver_that_comes_back_gets_what_is_left_in_order(run_python, recei
     for one in got:
         by_process.setdefault(one["resource"]["process.pid"], []).append(one["end"])
     assert all(ends == sorted(ends) and ends[0] > start for ends in by_process.values())
+
+
+def test_a_part_that_goes_while_its_next_line_is_looked_for_takes_nothing_of_the_next_part_with_it(
+    receiver, tmp_path, monkeypatch
+):
+    """The position is in the middle of a line of the part that goes."""
+    folder = tmp_path / ".otel-perf" / "2026-11-25T10-15-02" / "4194305"
+    folder.mkdir(parents=True)
+
+    def line(*numbers):
+        times = {"startTimeUnixNano": "1795000000000000000", "endTimeUnixNano": "1795000000000000009"}
+        spans = [{"traceId": "1" * 32, "spanId": f"{number:016x}", "name": "step", **times} for number in numbers]
+        return json.dumps({"resourceSpans": [{"scopeSpans": [{"scope": {}, "spans": spans}]}]}).encode() + b"\n"
+
+    first, second = line(1, 2, 3), line(4, 5, 6)
+    going = folder / earlier_name("traces.jsonl", 0)
+    going.write_bytes(first)
+    (folder / earlier_name("traces.jsonl", len(first))).write_bytes(second)
+    (folder / "traces.jsonl").write_bytes(line(7))
+    there = receiver()
+    found = endpoint.load(there.http, "http/protobuf", {})
+    follower = Follower([str(folder)], found, live=False)
+    follower.folders[0].positions["traces"].records = 2
+
+    def read(*words, **more):
+        going.unlink(missing_ok=True)
+        return read_lines(*words, **more)
+
+    monkeypatch.setattr(stream, "read_lines", read)
+    while not follower.step():
+        continue
+    follower.end()
+
+    assert [4, 5, 6, 7] == [int(one["span_id"], 16) for one in there.spans()]

@@ -411,3 +411,74 @@ def test_without_the_exporter_for_grpc_records_wait_for_replay_and_one_line_says
     replay = [*otel_perf, "replay", "--endpoint", there.grpc, "--protocol", "grpc"]
     subprocess.run(replay, cwd=tmp_path, check=True, timeout=60, capture_output=True)
     assert_same(spans_of, tmp_path, there)
+
+
+@protocols
+def test_exporters_that_the_main_thread_did_not_live_to_see_are_done_without(
+    protocol, run_python, receiver, tmp_path, otel_perf, spans_of
+):
+    """Other threads may go on for hours; but a module that has a part in the end of the interpreter comes too late."""
+    there = receiver()
+    program = """
+        import threading, time
+        import otel_perf as perf
+        perf.init(service="shop")
+        def serve():
+            threading.main_thread().join()
+            time.sleep(0.3)
+            perf.ready()
+            with perf.profile("serve", span_threshold=0):
+                time.sleep(3)
+        threading.Thread(target=serve).start()
+    """
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": there.url(protocol), "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
+
+    result = run_python(program, env={**variables, **dict.fromkeys(DELAYS, "200")})
+
+    assert 0 == result.returncode
+    if protocol == "grpc":
+        (line,) = result.stderr.splitlines()
+        assert "cannot send traces and metrics and logs: the main thread ended before the exporter for grpc" in line
+        replay = [*otel_perf, "replay", "--endpoint", there.grpc, "--protocol", "grpc"]
+        subprocess.run(replay, cwd=tmp_path, check=True, timeout=60, capture_output=True)
+    else:
+        assert "" == result.stderr
+    assert_same(spans_of, tmp_path, there)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for its files in /proc")
+def test_a_program_that_closes_all_files_keeps_those_that_it_opens_afterwards(run_python, unused_port):
+    """As a daemon does; the number of our lock is another file's then, plain or with no name left."""
+    program = """
+        import glob, os, tempfile, time
+        import otel_perf as perf
+        perf.init(service="shop")
+        perf.ready()
+        def locks():
+            links = [os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
+            return [one for one in links if os.path.lexists(one) and os.readlink(one).endswith("sent.lock")]
+        until = time.monotonic() + 20
+        while not locks() and time.monotonic() < until:
+            time.sleep(0.05)
+        last = int(os.path.basename(locks()[0]))
+        os.closerange(3, last + 20)
+        mine = []
+        while not mine or mine[-1].fileno() <= last:
+            mine.append(tempfile.TemporaryFile() if len(mine) % 2 == last % 2 else open(f"mine{len(mine)}", "wb"))
+        for _ in range(15):
+            with perf.profile("step", span_threshold=0):
+                time.sleep(0.1)
+        if not os.fork():
+            os._exit(0)
+        os.wait()
+        for file in mine:
+            file.write(b"whole")
+            file.close()
+        print("all written")
+    """
+
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{unused_port}", **dict.fromkeys(DELAYS, "200")}
+
+    result = run_python(program, env=variables, options=["-W", "ignore"])
+
+    assert (0, "all written\n") == (result.returncode, result.stdout), result.stderr

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -289,3 +290,57 @@ def test_run_that_is_not_there_is_named(tmp_path, record):
 
     assert 2 == result.returncode
     assert result.stderr.startswith("otel-perf replay: no run 'nowhere' in .otel-perf/ (1 there, newest ")
+
+
+def test_a_folder_that_is_removed_meanwhile_is_exit_1_and_what_went_with_it_is_said(record, receiver, tmp_path):
+    folder = record(range(2000))
+    for first in range(2000, 30_000, 2000):  # more than is read at once
+        record(range(first, first + 2000))
+    there = receiver()
+    there.behave(delay=0.3)
+    process = subprocess.Popen(
+        [*COMMAND, "--endpoint", there.http],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": SRC}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while len(there.requests()) < 2:
+        time.sleep(0.05)
+    size = (folder / "traces.jsonl").stat().st_size
+    shutil.rmtree(folder)
+    _, errors = process.communicate(timeout=20)
+
+    assert 1 == process.returncode
+    assert "sent again" not in errors
+    (number,) = re.findall(r"the folder \S+ was removed; ([\d,]+) bytes in it were not sent", errors)
+    assert 0 < int(number.replace(",", "")) < size
+    assert f"{number} bytes are not sent: their folders were removed meanwhile" in errors
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sets a limit with the shell")
+def test_more_processes_than_there_are_descriptors_are_sent_once(record, receiver, tmp_path):
+    for number in range(70):
+        record(range(number, number + 1), process=str(4194400 + number))
+    there = receiver()
+    words = ["sh", "-c", 'ulimit -n 50; exec "$@"', "sh", *COMMAND, "--endpoint", there.http]
+
+    result = subprocess.run(
+        words,
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": SRC}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert (0, "") == (result.returncode, result.stderr)
+    assert "sent 70 spans" in result.stdout
+    assert "of 70 processes" in result.stdout
+    assert list(range(70)) == sorted(numbers(there))
+
+
+def test_what_cannot_be_read_is_exit_1_and_said_and_all_around_it_is_sent(record, replay, receiver):
+    (record(range(6, 7)) / "sent.lock").mkdir()
+    (record(range(5), process="4194306") / "metrics.jsonl").mkdir()
+    record(range(5, 6), process="4194307")
+    there = receiver()
+
+    result = replay("--endpoint", there.http)
+
+    assert 1 == result.returncode
+    assert list(range(6)) == sorted(numbers(there))
+    assert "2 files or folders cannot be read (" in result.stderr

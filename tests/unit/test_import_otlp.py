@@ -160,7 +160,7 @@ def test_signals_in_files_of_their_own_are_one_process(imported):
     run, _ = imported([spans(span("a", 1), **own)], [metrics(HISTOGRAM, **own)], [logs(LOG, **own)])
 
     assert ["42"] == os.listdir(run)
-    assert {"traces.jsonl", "metrics.jsonl", "logs.jsonl"} == set(os.listdir(run / "42"))
+    assert {"traces.jsonl", "metrics.jsonl", "logs.jsonl", "alive.lock"} == set(os.listdir(run / "42"))
 
 
 def test_service_that_is_named_goes_before_the_file_s(imported):

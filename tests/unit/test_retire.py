@@ -1,130 +1,242 @@
-"""Which runs go: retention.retire() on folders made by hand."""
+"""Which runs go: retention.Runs on folders made by hand."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
-from otel_perf.export import retention
+from otel_perf.export import alive, retention
 
 OLD, NOW = "2026-11-25T09-00-00", "2026-11-25T10-15-02"
 WEEK = 7 * 86400.0
+NOBODY = "999999999"  # no process has such a number
+LINE = b'{"startTimeUnixNano":"1"}'
 
 
 @pytest.fixture
 def make_run(tmp_path):
-    def make(name, size=0):
-        process = tmp_path / name / "999999999"  # no process has such a pid
-        process.mkdir(parents=True)
-        (process / "traces.jsonl").write_bytes(b"x" * size)
+    """Return a function that makes a run of one process that has ended, and gives its path."""
+
+    def make(name, size=0, process=NOBODY, lines=0):
+        folder = tmp_path / name / process
+        folder.mkdir(parents=True)
+        (folder / "traces.jsonl").write_bytes((LINE + b"\n") * lines + b"x" * size)
         return str(tmp_path / name)
 
     return make
 
 
-def mark(base, run):
+@pytest.fixture
+def look(tmp_path):
+    """Return a function that looks at the runs, of which *keep* stays; each marked process has 7 records to be sent."""
+
+    def at(keep, waits=lambda process: True):
+        return retention.Runs(str(tmp_path), keep, waits, lambda process: 7)
+
+    return at
+
+
+def mark(base, run, process=NOBODY):
     """Let a process of *run* have begun to send."""
-    (base / run / "999999999" / "sent.json").write_text("{}")
+    (base / run / process / "sent.json").write_text("{}")
 
 
 def left(base):
     return {path.name for path in base.iterdir()}
 
 
-def test_the_first_run_of_a_minute_takes_away_what_is_too_much_in_bytes(make_run, tmp_path):
+def shrink(runs, size):
+    for waiting in (False, True):
+        runs.shrink(size, waiting)
+    return runs
+
+
+def test_what_is_too_much_in_bytes_goes_the_oldest_first(make_run, look, tmp_path):
     make_run(OLD, size=1000)
-    make_run("2026-11-25T10-14-59")
+    make_run("2026-11-25T10-14-59", size=100)
 
-    assert 1 == retention.retire(str(tmp_path), make_run(NOW), 50, WEEK, 500).runs
-    assert OLD not in left(tmp_path)
+    runs = shrink(look(make_run(NOW)), 500)
 
-
-def test_the_others_of_that_minute_do_not_weigh_again(make_run, tmp_path):
-    make_run(OLD, size=1000)
-    make_run("2026-11-25T10-15-00")
-
-    assert 0 == retention.retire(str(tmp_path), make_run(NOW), 50, WEEK, 500).runs
+    assert {"2026-11-25T10-14-59", NOW} == left(tmp_path)
+    assert (100, 0, 0) == (runs.size, runs.lost, runs.writers)
 
 
-def test_every_run_takes_away_what_is_too_much_in_number(make_run, tmp_path):
+def test_what_is_too_much_in_number_goes(make_run, look, tmp_path):
     make_run(OLD)
     make_run("2026-11-25T10-15-00")
 
-    assert 1 == retention.retire(str(tmp_path), make_run(NOW), 2, WEEK, 500).runs
-    assert 2 == len(left(tmp_path))
+    look(make_run(NOW)).remove_old(2, WEEK)
+
+    assert {"2026-11-25T10-15-00", NOW} == left(tmp_path)
 
 
-def test_what_was_sent_goes_before_what_was_not_however_old(make_run, tmp_path):
+def test_what_was_sent_goes_before_what_was_not_however_old(make_run, look, tmp_path):
     for name in (OLD, "2026-11-25T09-30-00"):
         make_run(name, size=1000)
     mark(tmp_path, OLD)
 
-    done = retention.retire(str(tmp_path), make_run(NOW), 50, WEEK, 1500, unsent=lambda process: 7, weigh=True)
+    runs = shrink(look(make_run(NOW)), 1500)
 
     assert {OLD, NOW} == left(tmp_path)
-    assert (1, 0, 1000 + len("{}")) == (done.runs, done.lost, done.size)
+    assert (0, 1000 + len("{}")) == (runs.lost, runs.size)
 
 
-def test_no_number_of_runs_takes_away_what_is_still_to_be_sent(make_run, tmp_path):
+def test_no_number_of_runs_takes_away_what_is_still_to_be_sent(make_run, look, tmp_path):
     make_run(OLD)
     mark(tmp_path, OLD)
     make_run("2026-11-25T09-30-00")
 
-    retention.retire(str(tmp_path), make_run(NOW), 1, WEEK, 10**6, unsent=lambda process: 7)
+    look(make_run(NOW)).remove_old(1, WEEK)
 
     assert {OLD, NOW} == left(tmp_path)
 
 
-def test_unsent_records_of_a_run_that_is_too_large_or_too_old_are_counted(make_run, tmp_path):
-    make_run(OLD, size=1000)
-    mark(tmp_path, OLD)
-    done = retention.retire(str(tmp_path), make_run(NOW), 50, WEEK, 500, unsent=lambda process: 7, weigh=True)
-    assert (1, 7) == (done.runs, done.lost)
-
+def test_what_is_wholly_sent_goes_by_number(make_run, look, tmp_path):
     make_run(OLD)
     mark(tmp_path, OLD)
-    os.utime(tmp_path / OLD, (0, 0))
-    done = retention.retire(str(tmp_path), str(tmp_path / NOW), 50, WEEK, 500, unsent=lambda process: 7)
-    assert (1, 7) == (done.runs, done.lost)
+
+    look(make_run(NOW), waits=lambda process: False).remove_old(1, WEEK)
+
+    assert {NOW} == left(tmp_path)
 
 
-def test_earlier_parts_of_files_go_with_their_run_and_what_is_alike_stays(make_run, tmp_path):
-    process = tmp_path / OLD / "999999999"
+@pytest.mark.parametrize("stranger", ["", "run", "process"])
+def test_unsent_records_of_a_run_that_is_too_large_or_too_old_are_counted(make_run, look, tmp_path, stranger):
+    """Also where its folder stays for a file that we did not write."""
+    now = make_run(NOW)
+    for how in (lambda runs: shrink(runs, 500), lambda runs: runs.remove_old(50, WEEK)):
+        make_run(OLD, size=1000)
+        mark(tmp_path, OLD)
+        if stranger:
+            folder = tmp_path / OLD / (NOBODY if stranger == "process" else "")
+            (folder / "notes.txt").write_text("the user's")
+        os.utime(tmp_path / OLD, (0, 0))
+        runs = look(now)
+        how(runs)
+
+        assert 7 == runs.lost
+        assert not list(tmp_path.glob(f"{OLD}/*/*.jsonl"))
+        for path in (tmp_path / OLD).rglob("notes.txt") if stranger else ():
+            assert "the user's" == path.read_text()
+            path.unlink()
+        if stranger == "process":
+            (tmp_path / OLD / NOBODY).rmdir()
+        if stranger:
+            (tmp_path / OLD).rmdir()
+
+
+def test_earlier_parts_of_files_go_with_their_run_and_what_is_alike_stays(make_run, look, tmp_path):
+    process = tmp_path / OLD / NOBODY
     make_run(OLD)
     (process / "traces.000000000000000.jsonl").write_bytes(b"x" * 1000)
     (process / "traces.0.jsonl").write_bytes(b"the user's")
 
-    retention.retire(str(tmp_path), make_run(NOW), 50, WEEK, 500, weigh=True)
+    shrink(look(make_run(NOW)), 500)
 
     assert ["traces.0.jsonl"] == [path.name for path in process.iterdir()]
 
 
-def test_processes_that_ended_in_a_run_that_goes_on_are_the_last_to_go(make_run, tmp_path):
-    run = make_run(NOW)
-    for number in (999999991, 999999992):
-        (tmp_path / NOW / str(number)).mkdir()
-        (tmp_path / NOW / str(number) / "traces.jsonl").write_bytes(b"x" * 1000)
+# --- runs that go on ---------------------------------------------------------------------------------------------------
+
+
+def test_processes_that_ended_in_a_run_that_goes_on_are_the_last_to_go(make_run, look, tmp_path):
+    for number in (NOBODY, "999999991", "999999992", str(os.getpid())):
+        run = make_run(NOW, size=1000, process=number)
     os.utime(tmp_path / NOW / "999999992", (0, 0))
-    (tmp_path / NOW / str(os.getpid())).mkdir()
-    (tmp_path / NOW / str(os.getpid()) / "traces.jsonl").write_bytes(b"x" * 1000)
     make_run(OLD, size=1000)
 
-    first = retention.retire(str(tmp_path), run, 50, WEEK, 3000, weigh=True)
-    assert ({NOW}, 3) == (left(tmp_path), len(list((tmp_path / NOW).glob("*/traces.jsonl"))) - 1)
-    second = retention.retire(str(tmp_path), run, 50, WEEK, 2000, weigh=True)
-    third = retention.retire(str(tmp_path), run, 50, WEEK, 500, weigh=True)
+    assert 4000 == shrink(look(run), 4000).size
+    assert {NOW} == left(tmp_path)
+    assert 3000 == shrink(look(run), 3000).size
+    assert "999999992" not in left(tmp_path / NOW), "the oldest"
+    runs = shrink(look(run), 500)
 
-    assert [3000, 2000, 1000] == [done.size for done in (first, second, third)]
-    assert [1, 1, 1] == [done.writers for done in (first, second, third)]
-    assert str(os.getpid()) in left(tmp_path / NOW)
+    assert (1000, 1) == (runs.size, runs.writers)
+    assert {str(os.getpid())} == left(tmp_path / NOW)
 
 
-def test_ended_processes_of_a_run_that_goes_on_are_counted_if_they_were_not_sent(make_run, tmp_path):
-    make_run(NOW, size=1000)
+def test_records_of_ended_processes_of_a_run_that_goes_on_are_counted(make_run, look, tmp_path):
+    """With what they have counted themselves, as long as nobody was told."""
+    run = make_run(NOW, size=1000, lines=20)
+    numbers = '{"name":"otel_perf.self.%s","sum":{"dataPoints":[{"timeUnixNano":"1","asInt":"%d"}]}}'
+    text = numbers % ("dropped", 3) + numbers % ("removed", 40) + "\n"
+    (tmp_path / NOW / NOBODY / "metrics.jsonl").write_text(numbers % ("dropped", 1) + "\n" + text)
+    make_run(NOW, process=str(os.getpid()))
+
+    runs = shrink(look(run), 500)
+
+    assert (3, 20 + 3 + 40) == (runs.lost, runs.removed)
+
+
+def test_undelivered_records_of_an_ended_process_are_lost_and_the_others_removed(make_run, look, tmp_path):
+    run = make_run(NOW, size=1000, lines=20)
     mark(tmp_path, NOW)
-    (tmp_path / NOW / str(os.getpid())).mkdir()
+    make_run(NOW, process=str(os.getpid()))
 
-    done = retention.retire(str(tmp_path), str(tmp_path / NOW), 50, WEEK, 500, unsent=lambda process: 7, weigh=True)
+    runs = shrink(look(run), 500)
 
-    assert (0, 7, {str(os.getpid())}) == (done.runs, done.lost, left(tmp_path / NOW))
+    assert (7, 13) == (runs.lost, runs.removed)
+
+
+# --- who lives ---------------------------------------------------------------------------------------------------------
+
+HOLDS = """
+import sys
+from otel_perf.export.alive import Hold
+hold = Hold(sys.argv[1])
+print(hold.take(), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_process_lives_as_long_as_it_holds_its_file_whatever_its_number(make_run, look, tmp_path):
+    """As in a container, where every program has the number 1, and where that of another has none here."""
+    run = make_run(OLD, size=1000)
+    folder = tmp_path / OLD / NOBODY
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert "True\n" == holder.stdout.readline()
+        assert alive.is_alive(str(folder))
+        assert 1000 == shrink(look(make_run(NOW)), 0).size
+        holder.kill()
+        holder.wait()
+
+    assert not alive.is_alive(str(folder))
+    assert 0 == shrink(look(str(tmp_path / NOW)), 0).size
+    assert not os.path.exists(run)
+
+
+def test_the_number_of_another_process_keeps_no_run(make_run, look, tmp_path):
+    make_run(OLD, size=1000, process=str(os.getpid()))
+    (tmp_path / OLD / str(os.getpid()) / "alive.lock").touch()
+
+    assert 0 == shrink(look(make_run(NOW)), 0).size
+
+
+def test_a_file_under_the_number_that_was_ours_is_not_closed(tmp_path):
+    hold = alive.Hold(str(tmp_path / "run" / "1"))
+    os.makedirs(hold.path)
+    assert hold.take()
+    number = hold._file
+    with open(tmp_path / "theirs", "w") as theirs:
+        os.dup2(theirs.fileno(), number)
+
+        assert not hold.is_open()
+        hold.release()
+
+        os.write(number, b"still open")
+    os.close(number)
+
+
+def test_many_processes_are_weighed_by_one_of_them_every_two_seconds(make_run, look, tmp_path):
+    run = make_run(NOW)
+    for number in range(retention.MANY):
+        make_run(NOW, size=10, process=str(900_000_000 + number))
+    (tmp_path / ".gitignore").touch()
+    os.utime(tmp_path / ".gitignore", (0, 0))
+
+    assert [True, False] == [look(run).weighed, look(run).weighed]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from otel_perf.errors import UserError, one_line
 from otel_perf.export import endpoint
-from otel_perf.export.follow.files import Position, is_alive
+from otel_perf.export.alive import is_alive
 from otel_perf.export.follow.follower import NOUNS, Follower
 from otel_perf.export.runs import find_run, find_runs, runs_folder
 from otel_perf.formats import silent
@@ -97,11 +97,10 @@ class Replay:
     def __init__(self, endpoints: Endpoints, options: argparse.Namespace) -> None:
         self.endpoints = endpoints
         self.options = options
-        self.follower = Follower([], endpoints, complain=_say, theirs=True)
+        self.follower = Follower([], endpoints, complain=_say, theirs=True, again=options.again)
         self.progress = Progress(self.follower)
         self.interrupted = False
-        self.taken: set[str] = set()
-        self.elsewhere: set[str] = set()
+        self.known: set[str] = set()  # folders
 
     def run(self) -> None:
         """Send until everything is sent, or the receiver does not answer for too long."""
@@ -115,6 +114,7 @@ class Replay:
             before, done = done, sum((*self.follower.sent.values(), *self.follower.refused.values()))
             if done > before:
                 moved = now
+            if not wait:
                 continue
             if self.options.follow:
                 if now - looked > LOOK_EVERY:
@@ -131,16 +131,10 @@ class Replay:
     def _look(self) -> None:
         """Take every process's folder that is there and new."""
         for path in map(os.path.realpath, self._folders()):  # what was named may be a link; nothing below it may
-            if path in self.taken:
-                continue
-            if self.follower.add(path, live=is_alive(path)):
-                self.taken.add(path)
-                self.elsewhere.discard(path)
-                if self.options.again:
-                    folder = self.follower.folders[-1]
-                    folder.positions = {signal: Position() for signal in folder.positions}
-            else:
-                self.elsewhere.add(path)
+            if path not in self.known or path in self.follower.elsewhere:
+                self.known.add(path)
+                self.follower.queue(path, live=is_alive(path))
+        self.follower.waiting()  # what goes before it is its turn is missed then
 
     def _folders(self) -> list[str]:
         """Return the processes' folders that are meant, oldest run first.
@@ -159,21 +153,27 @@ class Replay:
         """Say what became of everything; return the exit status."""
         self.progress.end()
         follower = self.follower
-        refused, left = sum(follower.refused.values()), follower.waiting()
-        print(f"sent {_numbers(follower.sent)} of {_plural(len(self.taken), 'process')} to {self._where()}")
+        refused, left, elsewhere = sum(follower.refused.values()), follower.waiting(), len(follower.elsewhere)
+        taken = len({folder.path for folder in follower.folders})
+        print(f"sent {_numbers(follower.sent)} of {_plural(taken, 'process')} to {self._where()}")
         if refused:
             _say(f"not taken, and not sent again: {_numbers(follower.refused)}")
         damaged = sum(follower.skipped.lines.values()) + sum(follower.skipped.records.values())
         if damaged:
             reasons = ", ".join([*follower.skipped.lines, *follower.skipped.records])
             _say(f"skipped what is damaged: {_plural(damaged, 'line or record', 'lines or records')} ({reasons})")
-        if self.elsewhere:
-            _say(f"{_plural(len(self.elsewhere), 'process')} left out: another process sends it just now")
+        if elsewhere:
+            _say(f"{_plural(elsewhere, 'process')} left out: another process sends it just now")
+        if follower.removed:
+            _say(f"{follower.removed:,} bytes are not sent: their folders were removed meanwhile")
+        if follower.unread:
+            reasons = ", ".join(dict.fromkeys(follower.unread.values()))
+            _say(f"{_plural(len(follower.unread), 'file or folder', 'files or folders')} cannot be read ({reasons})")
         if follower.failing or (self.interrupted and left and not self.options.follow):
             reasons = ", ".join({outcome.reason for outcome in follower.failing.values()}) or "interrupted"
             _say(f"{left:,} bytes are not sent ({reasons}); the same command goes on from there")
             return 1
-        return 1 if refused or self.elsewhere else 0
+        return 1 if refused or elsewhere or follower.removed or follower.unread else 0
 
     def _where(self) -> str:
         return ", ".join(dict.fromkeys(target.shown for target in self.endpoints.targets.values()))

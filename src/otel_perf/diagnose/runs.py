@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from otel_perf.analysis.text import bytes_of, plural
 from otel_perf.errors import UserError
+from otel_perf.export.alive import is_alive
 from otel_perf.export.decode import logs_of, points_of, read_lines, spans_of
-from otel_perf.export.follow.files import Folder, is_alive, is_marked
+from otel_perf.export.follow.files import Folder, is_marked
 from otel_perf.export.json_values import Skipped
 from otel_perf.export.runs import FILES, LOGS, METRICS, TRACES, find_runs
 from otel_perf.monitor import ABSENT

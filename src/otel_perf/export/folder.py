@@ -1,9 +1,10 @@
 """The run folder: ``.otel-perf/<run>/<process>/traces.jsonl | metrics.jsonl | logs.jsonl``, written.
 
-Imports only: os, time, system, parts, private. Names are unique by exclusive mkdir; a line is one ``write`` in append
-mode, so that a crash can tear the last line only; one that a full disk has torn is cut off again. Nothing here follows
-a symbolic link when it writes: private.py makes and opens all that is written. Reading order: RunFolder.write(),
-_continue() when a file has grown, make_room() when all of them have; retention.py removes what others have left.
+Imports only: os, time, system, alive, parts, private. Names are unique by exclusive mkdir; a line is one ``write`` in
+append mode, so that a crash can tear the last line only; one that a full disk has torn is cut off again. Nothing here
+follows a symbolic link when it writes: private.py makes and opens all that is written. Reading order:
+RunFolder.write(), _continue() when a file has grown, make_room() when all of them have; retention.py removes what
+others have left, alive.py says who they are.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ TRACES = "traces.jsonl"
 RESERVE = 16  # spans leave one part in this many of the process's share for the numbers that say what was dropped
 PARTS = 64  # a file is continued in a new one when it has this fraction of a writer's share
 SMALLEST_PART = 2**16  # bytes
+LINE = 2**17  # bytes of a line with many spans, about
+ENOSPC = 28
 BALLAST, BALLAST_SIZE = "ballast", 2**14  # at the end it makes room for the number of what was dropped
 
 
@@ -93,6 +96,8 @@ class RunFolder:
     """
 
     def __init__(self, path: str, limit: int = 10**9) -> None:
+        from .alive import Hold  # `otel-perf run` makes a run's folder with this room, and writes nothing into it
+
         self.path = path
         self.limit = limit
         self.written = self.others = 0
@@ -102,6 +107,8 @@ class RunFolder:
         self.continued: dict[str, int] = {}
         self._full = max(SMALLEST_PART, limit // PARTS)
         self._ballast = False
+        self._alive = Hold(path)
+        self._place = (0, 0)  # device and inode of the folder
         self._files: dict[str, File] = {}
 
     @property
@@ -111,8 +118,13 @@ class RunFolder:
 
     @property
     def share(self) -> int:
-        """Bytes that this process may have: what the others leave and will need, but never less than each of them."""
-        return max(self.limit - self.others - (self.writers - 1) * self._full, self.limit // self.writers)
+        """Bytes that this process may have: what the others leave, but an equal part at least.
+
+        Of both goes what each writes until it looks again.
+        """
+        equal, step = self.limit // self.writers, self._full + LINE
+        left = self.limit - self.others - (self.writers - 1) * step
+        return max(left, equal // 8 if self.writers == 1 else max(equal - step, equal // 2))
 
     def set_others(self, size: int, writers: int) -> None:
         """Note how many bytes all others have, and how many processes write; several continue their files earlier."""
@@ -121,8 +133,14 @@ class RunFolder:
         for file in self._files.values():
             file.full = min(file.full, self._full)
 
-    def write(self, name: str, line: bytes, records: int = 0) -> bool:
+    def write(self, name: str, line: bytes, records: int = 0, *, last: bool = False) -> bool:
         """Append *line*, which holds so many *records*, to the file *name*; return False when the limit is reached.
+
+        Args:
+            name: of the file.
+            line: with its end.
+            records: how many it holds.
+            last: it is short, and the last one: it may pass the limit.
 
         Raises:
             OSError: the disk is full, the folder is gone or not writable.
@@ -135,7 +153,7 @@ class RunFolder:
             limit -= limit // RESERVE
         if self.written + len(line) > limit:
             self.make_room(limit - len(line))
-            if self.written + len(line) > limit:
+            if self.written + len(line) > limit and not last:
                 return False
         if file.torn:
             line = b"\n" + line  # what was torn costs itself only
@@ -176,7 +194,7 @@ class RunFolder:
             with Folder(self.path) as folder:
                 file = folder.open(BALLAST, calls.O_WRONLY)
             try:
-                calls.write(file, bytes(BALLAST_SIZE))
+                calls.write(file, os.urandom(BALLAST_SIZE))  # which no file system makes smaller
             finally:
                 calls.close(file)
         except OSError:  # the disk has none
@@ -211,10 +229,15 @@ class RunFolder:
             self.continued[name] = self.continued.get(name, 0) + 1
         return self._open_file(name)
 
-    def make_room(self, size: int) -> None:
-        """Remove parts until this process's bytes are at most *size*, or nothing is left to remove."""
+    def make_room(self, size: int, *, sent_only: bool = False) -> None:
+        """Remove parts until this process's bytes are at most *size*, or nothing is left to remove.
+
+        Args:
+            size: bytes.
+            sent_only: only what was delivered.
+        """
         for name, part in sorted(self._removable(), key=lambda one: (not self._is_sent(*one), one[1].number)):
-            if self.written <= size:
+            if self.written <= size or (sent_only and not self._is_sent(name, part)):
                 return
             try:
                 with Folder(self.path) as folder:
@@ -261,18 +284,32 @@ class RunFolder:
             if found is not None and (found.st_dev, found.st_ino) == file.place:
                 if found.st_nlink:
                     return file
-                self.close()
-                self.written, self._ballast = 0, False
-                self._files.clear()
-                file = None
-            if file is not None:
-                file.number = -1  # else it is another file's by now
+                self._was_removed(file)
+            file.number = -1  # else it is another file's by now
+        file = self._files.get(name)
         if file is None:
             file = self._files[name] = File(self._full)
         file.number = self._open(name)
         found = calls.fstat(file.number)
         file.place = found.st_dev, found.st_ino
         return file
+
+    def _was_removed(self, file: File) -> None:
+        """Begin anew: with *file*, which somebody removed, or with all of them where the folder is gone."""
+        try:
+            found = calls.stat(self.path)
+        except OSError:
+            found = None
+        self._close(file)
+        if found is not None and (found.st_dev, found.st_ino) == self._place:
+            self.written -= file.size
+            file.begin = file.earlier[-1].end if file.earlier else 0
+            file.size = file.records = 0
+            file.torn = False
+            return
+        self.close()
+        self.written, self._ballast = 0, False
+        self._files.clear()
 
     def _open(self, name: str) -> int:
         try:
@@ -284,7 +321,20 @@ class RunFolder:
                 need_folder(path)
             opened = Folder(self.path)
         with opened as folder:
-            return folder.open(name, calls.O_WRONLY | calls.O_APPEND)
+            file = folder.open(name, calls.O_WRONLY | calls.O_APPEND)
+        self.hold()
+        return file
+
+    def hold(self) -> None:
+        """Let everybody see that this process writes here."""
+        if self._alive.take():
+            found = calls.stat(self.path)
+            self._place = found.st_dev, found.st_ino
+
+    def end(self) -> None:
+        """Close the files; nothing is written any more."""
+        self.close()
+        self._alive.release()
 
     def close(self) -> None:
         """Close the files; a later write opens them again."""
@@ -312,7 +362,8 @@ def replace(folder: str, name: str, content: bytes) -> None:
     with Folder(folder) as opened:
         file = opened.open(f"{name}.new", calls.O_WRONLY | calls.O_TRUNC)
         try:
-            calls.write(file, content)
+            if calls.write(file, content) < len(content):
+                raise OSError(ENOSPC, "no room", os.path.join(folder, name))
         finally:
             calls.close(file)
         opened.rename(f"{name}.new", name)
@@ -350,6 +401,7 @@ def create_process(run: str, limit: int = 10**9) -> RunFolder:
     """
     need_folder(run)
     made = RunFolder(_make_unique(run, str(calls.getpid())), limit)
+    made.hold()
     made.load_ballast()
     return made
 

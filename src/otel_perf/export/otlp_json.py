@@ -12,7 +12,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     from otel_perf.recorder import Record, Site
@@ -324,6 +324,13 @@ def log_line(
 def count_points(line: bytes) -> int:
     """Return how many points a line of ours has; an exemplar, of which a point has one at most, has a time too."""
     return line.count(b'"timeUnixNano":') - line.count(b'"exemplars":[')
+
+
+COUNTS: dict[str, Callable[[bytes], int]] = {  # of each file, how many records a line of ours has
+    "traces.jsonl": lambda line: line.count(b'"startTimeUnixNano":'),
+    "metrics.jsonl": count_points,
+    "logs.jsonl": lambda line: line.count(b'"timeUnixNano":'),
+}
 
 
 def metric_text(name: str, unit: str, kind: str, points: list[str], monotonic: bool = True) -> str:

@@ -1,170 +1,200 @@
 """Which runs stay: a number, an age and a total size, and whatever still waits to be sent.
 
-Imports only: os, time, system, parts. Nothing is removed that was not written here: a run is taken away file by known
-file, and a folder only once it is empty.
+Imports only: os, time, system, alive, parts. Nothing is removed that was not written here: a run is taken away file
+by known file, and a folder only once it is empty. Reading order: Runs, which is one look at all of them, then what it
+lets go: remove_old(), shrink().
 """
 
 from __future__ import annotations
 
 import os
-from time import time
+from time import perf_counter, time
 
-from otel_perf.system import calls
+from otel_perf.system import calls, open_file
 
-from .parts import begin_of
+from .alive import LOCK, Ended, is_alive, is_number
+from .parts import begin_of, parts_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 LINES = ("traces.jsonl", "metrics.jsonl", "logs.jsonl")
-OTHERS = ("open.json", "open.json.new", "sent.json", "sent.json.new", "sent.lock", "ballast")
+OTHERS = ("open.json", "open.json.new", "sent.json", "sent.json.new", "sent.lock", LOCK, "ballast")
 SENT = "sent.json"
-_MINUTE = len("2026-11-25T10-15")  # what the names of runs of one minute have in common
+PATIENCE = 0.1  # seconds that a look may remove more than one process: whoever waits for ours waits for this too
+MANY = 200  # processes: to weigh more than these takes long enough that one of them in EVERY seconds is enough
+EVERY = 2.0
+TAIL = 2**18  # bytes at the end of a process's metrics, where its last numbers are
+_NUMBERS = rb'"name":"otel_perf\.self\.(dropped|removed)".*?"asInt":"(\d+)"'
 
 
-class Retired:
-    """What retire() did.
-
-    Attributes:
-        runs: that were removed.
-        lost: records that went before they were delivered.
-        size: bytes that are left in all runs; 0 where they were not weighed.
-        writers: processes that may still write, in all runs; 0 where they were not weighed.
-    """
-
-    __slots__ = ("lost", "runs", "size", "writers")
-
-    def __init__(self) -> None:
-        self.runs = self.lost = self.size = self.writers = 0
-
-
-class _Process:
+class Process:
     """What one process has written.
 
     Attributes:
-        lives: it may still write; a pid that was given out again keeps it a little longer.
-        waits: somebody has begun to send it.
+        path: its folder.
+        size: bytes of its files.
+        lives: it may still write.
+        marked: somebody has begun to send it.
+        waits: it has ended, and something of it is still to be sent.
     """
 
-    __slots__ = ("lives", "path", "size", "waits")
+    __slots__ = ("lives", "marked", "modified", "path", "size", "waits")
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, weigh: bool, waits: Callable[[str], bool]) -> None:
         self.path = path
-        self.size = 0
-        self.lives = _alive(path)
-        self.waits = not self.lives and os.path.lexists(os.path.join(path, SENT))
+        self.size, self.modified = _weight(path) if weigh else (0, 0.0)
+        self.lives = is_alive(path)
+        self.marked = os.path.lexists(os.path.join(path, SENT))
+        self.waits = not self.lives and self.marked and waits(path)
 
 
-class _Run:
-    """A run that may go."""
+class Run:
+    """One run.
+
+    Attributes:
+        path: its folder.
+        modified: when something was made in it, seconds since 1970.
+        lives: a process of it may still write, or it is to stay whatever its age.
+    """
 
     __slots__ = ("lives", "modified", "path", "processes")
 
-    def __init__(self, path: str, modified: float, stays: bool) -> None:
+    def __init__(self, path: str, modified: float, stays: bool, processes: list[Process]) -> None:
         self.path = path
         self.modified = modified
-        self.processes = [_Process(one) for one in _processes(path)]
-        self.lives = stays or any(process.lives for process in self.processes)
+        self.processes = processes
+        self.lives = stays or any(process.lives for process in processes)
+
+
+class Runs:
+    """All runs in one folder, as one look has found them.
+
+    Attributes:
+        found: the newest first.
+        weighed: the sizes are known.
+        lost: records that went before they were delivered.
+        removed: records of ended processes of runs that go on, which went when nobody waited for them.
+    """
+
+    def __init__(self, base: str, keep: str, waits: Callable[[str], bool], unsent: Callable[[str], int]) -> None:
+        """Look at the runs in the folder *base*; fifty take 2 ms.
+
+        Args:
+            base: the folder.
+            keep: path of a run that stays whatever its age.
+            waits: takes the folder of a process that somebody has begun to send, and says whether something is left.
+            unsent: takes that and returns how many records are.
+        """
+        self._unsent = unsent
+        self._until = perf_counter() + PATIENCE
+        self._gone = 0  # processes
+        kept = os.path.basename(os.path.abspath(keep))
+        with calls.scandir(base) as entries:
+            there = [
+                (entry.stat(follow_symlinks=False).st_mtime, entry.name, entry.path)
+                for entry in entries
+                if _is_run_name(entry.name) and entry.is_dir(follow_symlinks=False)
+            ]
+        processes = {path: _processes(path) for _, _, path in there}
+        self.weighed = sum(map(len, processes.values())) <= MANY or _is_our_turn(base)
+        self.found = [
+            Run(path, modified, name == kept, [Process(one, self.weighed, waits) for one in processes[path]])
+            for modified, name, path in sorted(there, reverse=True)
+        ]
+        self.lost = self.removed = 0
 
     @property
     def size(self) -> int:
-        return sum(process.size for process in self.processes)
+        """Bytes of all runs together."""
+        return sum(process.size for process in self._all())
 
+    def others(self, path: str) -> int:
+        """Bytes of all but the process of the folder *path*."""
+        return sum(process.size for process in self._all() if not _is_same(process.path, path))
 
-def retire(
-    base: str,
-    keep: str,
-    runs: int,
-    age: float,
-    size: int,
-    *,
-    unsent: Callable[[str], int] = lambda process: 0,
-    weigh: bool = False,
-) -> Retired:
-    """Remove the runs in *base* that are too old, too many or too large; return what went.
+    def note(self, path: str, size: int) -> None:
+        """Note that the process of the folder *path* has *size* bytes by now."""
+        for process in self._all():
+            if _is_same(process.path, path):
+                process.size = size
 
-    Of too many those go that nobody has to send any more, the oldest first; of too large ones those too, and then the
-    oldest whatever waits. Where that is not enough, processes go that have ended in runs that go on. To weigh fifty
-    runs costs 1 ms, so the first run of each minute does that for all.
+    @property
+    def writers(self) -> int:
+        """Number of processes that may still write."""
+        return sum(process.lives for process in self._all())
 
-    Args:
-        base: the folder that holds the runs.
-        keep: path of a run that stays whatever its age.
-        runs: number of runs to keep.
-        age: seconds after which a run goes.
-        size: bytes that all runs together may take.
-        unsent: takes the folder of a process and returns how many records in it are still to be sent; asked only where
-            somebody has begun to send.
-        weigh: weigh them in any case.
-    """
-    kept = os.path.basename(os.path.abspath(keep))
-    with calls.scandir(base) as entries:
-        there = [
-            (entry.stat(follow_symlinks=False).st_mtime, entry.name, entry.path)
-            for entry in entries
-            if _is_run_name(entry.name) and entry.is_dir(follow_symlinks=False)
+    def remove_old(self, number: int, age: float) -> None:
+        """Remove runs older than *age* seconds, and beyond a *number* those that nobody has to send any more."""
+        oldest = time() - age
+        for run in [run for run in self.found if not run.lives and run.modified < oldest]:
+            self._remove(run)
+        for run in [run for run in self.found[number:] if not run.lives]:
+            if not any(process.waits for process in run.processes):
+                self._remove(run)
+
+    def shrink(self, size: int, waiting: bool) -> None:
+        """Remove runs, the oldest first, and then processes that have ended in runs that go on, down to *size* bytes.
+
+        Args:
+            size: bytes.
+            waiting: what still waits to be sent; else only what nobody waits for.
+        """
+        left = self.size
+        for run in [run for run in reversed(self.found) if not run.lives]:
+            if left > size and run.processes and (waiting or not any(process.waits for process in run.processes)):
+                left -= self._remove(run)
+        ended = [
+            one for run in reversed(self.found) if run.lives for one in run.processes if not one.lives and one.size
         ]
-    weigh = weigh or not any(name[:_MINUTE] == kept[:_MINUTE] and name != kept for _, name, _ in there)
-    found = [_Run(path, modified, name == kept) for modified, name, path in sorted(there, reverse=True)]
-    done = Retired()
-    oldest = time() - age
-    for run in [run for run in found if not run.lives and run.modified < oldest]:
-        found.remove(run)
-        _retire(run, done, unsent)
-    for run in [run for run in found[runs:] if not run.lives]:
-        if not _unsent(run.processes, unsent):
-            found.remove(run)
-            _retire(run, done, unsent)
-    if weigh:
-        _weigh(found, size, done, unsent)
-    return done
+        for process in sorted(ended, key=lambda one: one.modified):
+            if left > size and (waiting or not process.waits):
+                left -= self._tidy(process, goes_on=True)
 
+    def _all(self) -> Iterable[Process]:
+        return (process for run in self.found for process in run.processes)
 
-def _weigh(found: list[_Run], size: int, done: Retired, unsent: Callable[[str], int]) -> None:
-    """Remove what is too large of the runs *found*, the newest of which is the first."""
-    processes = [process for run in found for process in run.processes]
-    for process in processes:
-        process.size = _weight(process.path)
-    done.size = sum(process.size for process in processes)
-    done.writers = sum(process.lives for process in processes)
-    over = [run for run in reversed(found) if not run.lives]
-    for waiting in (False, True):
-        for run in over:
-            if done.size > size and run.processes and (waiting or not _unsent(run.processes, unsent)):
-                done.size -= run.size
-                _retire(run, done, unsent)
-                run.processes = []
-    ended = [process for run in reversed(found) if run.lives for process in run.processes if not process.lives]
-    for waiting in (False, True):
-        for process in sorted(ended, key=_modified) if done.size > size else ():
-            if done.size > size and process.size and (waiting or not _unsent([process], unsent)):
-                done.size -= process.size
-                done.lost += _unsent([process], unsent)
-                _remove_process(process.path)
-                process.size = 0
+    def _remove(self, run: Run) -> int:
+        """Remove a run, as far as nobody writes to it; return the bytes that went."""
+        size = sum(self._tidy(process) for process in run.processes)
+        try:
+            calls.rmdir(run.path)
+        except OSError:  # something else is in it
+            return size
+        self.found.remove(run)
+        return size
 
+    def _tidy(self, process: Process, goes_on: bool = False) -> int:
+        """Remove the files of one process, if nobody else does, and count its records; return the bytes that went."""
+        if (self._gone and perf_counter() > self._until) or os.path.islink(process.path):
+            return 0
+        with Ended(process.path) as ended:
+            if not ended:
+                return 0
+            lost = self._unsent(process.path) if process.waits else 0
+            if goes_on:
+                self._take_over(process, lost)
+            if not _remove_files(process.path):
+                return 0
+            self.lost += lost
+        self._gone += 1
+        size, process.size, process.waits = process.size, 0, False
+        return size
 
-def _retire(run: _Run, done: Retired, unsent: Callable[[str], int]) -> None:
-    lost = _unsent(run.processes, unsent)
-    if _remove(run.path):
-        done.runs += 1
-        done.lost += lost
+    def _take_over(self, process: Process, lost: int) -> None:
+        """Count what goes with a process of a run that goes on: its records, and what it has counted itself.
 
-
-def _unsent(processes: list[_Process], unsent: Callable[[str], int]) -> int:
-    return sum(unsent(process.path) for process in processes if process.waits)
-
-
-def _modified(process: _Process) -> float:
-    try:
-        return calls.stat(process.path).st_mtime
-    except OSError:  # another process tidies it away
-        return 0.0
-
-
-def _is_run_name(name: str) -> bool:
-    return len(name) >= 19 and name[4:5] == "-" and name[10:11] == "T"
+        Where all was delivered, its numbers were too.
+        """
+        try:
+            self.removed += max(0, _records(process.path) - lost)
+            if process.waits or not process.marked:
+                dropped, removed = _last_numbers(process.path)
+                self.lost += dropped
+                self.removed += removed
+        except OSError:  # another process tidies it away
+            return
 
 
 def is_ours(name: str) -> bool:
@@ -172,56 +202,80 @@ def is_ours(name: str) -> bool:
     return name in LINES or name in OTHERS or any(begin_of(name, line) >= 0 for line in LINES)
 
 
+def _is_same(path: str, other: str) -> bool:
+    """Say whether both are the folder of the same process of the same run, in one folder of runs."""
+    names = (os.path.basename(path), os.path.basename(os.path.dirname(path)))
+    return names == (os.path.basename(other), os.path.basename(os.path.dirname(other)))
+
+
+def _is_run_name(name: str) -> bool:
+    return len(name) >= 19 and name[4:5] == "-" and name[10:11] == "T"
+
+
+def _is_our_turn(base: str) -> bool:
+    """Say whether nobody has weighed for a while: the note that keeps the folder out of version control says when."""
+    note = os.path.join(base, ".gitignore")
+    try:
+        if time() - calls.stat(note).st_mtime < EVERY:
+            return False
+        calls.utime(note)
+    except OSError:
+        return True
+    return True
+
+
 def _processes(run: str) -> list[str]:
     try:
         names = calls.listdir(run)
     except OSError:  # no folder, or another process tidies it away
         return []
-    return [os.path.join(run, name) for name in names if name.partition("-")[0].isdecimal()]
+    return [os.path.join(run, name) for name in names if is_number(name)]
 
 
-def _weight(process: str) -> int:
+def _weight(process: str) -> tuple[int, float]:
+    """Return the bytes of a process's files, and when one was made last."""
     try:
         with calls.scandir(process) as entries:
-            return sum(entry.stat(follow_symlinks=False).st_size for entry in entries if is_ours(entry.name))
+            size = sum(entry.stat(follow_symlinks=False).st_size for entry in entries if is_ours(entry.name))
+        return size, calls.stat(process).st_mtime
     except OSError:  # no folder, or another process tidies it away
-        return 0
+        return 0, 0.0
 
 
-def _alive(process: str) -> bool:
+def _remove_files(process: str) -> bool:
+    """Remove our files, and the folder where nothing else is left in it; say whether the files are gone."""
     try:
-        calls.kill(int(os.path.basename(process).partition("-")[0]), 0)
-    except PermissionError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return True
-
-
-def _remove(run: str) -> bool:
-    """Remove a run's own files, and its folders where nothing else is left in them."""
-    for process in _processes(run):
-        _remove_process(process)
-    try:
-        calls.rmdir(run)
-    except OSError:
-        return False
-    return True
-
-
-def _remove_process(process: str) -> None:
-    if os.path.islink(process):
-        return
-    try:
-        names = calls.listdir(process)
-    except OSError:
-        return
-    for name in filter(is_ours, names):
-        try:
+        for name in filter(is_ours, sorted(calls.listdir(process), key=LOCK.__eq__)):  # who holds the lock is alone
             calls.unlink(os.path.join(process, name))
-        except OSError:
-            continue
+    except OSError:
+        return False
     try:
         calls.rmdir(process)
     except OSError:
-        return
+        return True
+    return True
+
+
+def _records(process: str) -> int:
+    """Return how many records there are in a process's files."""
+    from .otlp_json import COUNTS
+
+    found = 0
+    for name in LINES:
+        for part in parts_of(os.path.join(process, name)):
+            with open_file(part.path) as file:
+                found += sum(map(COUNTS[name], file))
+    return found
+
+
+def _last_numbers(process: str) -> tuple[int, int]:
+    """Return what a process has counted as dropped and as removed."""
+    from re import findall
+
+    for part in reversed(parts_of(os.path.join(process, "metrics.jsonl"))):
+        with open_file(part.path) as file:
+            file.seek(max(0, part.end - part.begin - TAIL))
+            said = dict(findall(_NUMBERS, file.read()))
+        if said:
+            return int(said.get(b"dropped", 0)), int(said.get(b"removed", 0))
+    return 0, 0

@@ -172,9 +172,10 @@ def clip(line: str, width: int) -> str:
     if len(line) <= width and line.isascii():
         return line
     parts = _COLOR.split(line)
-    left = width
+    left, ended = width, False
     for number in range(0, len(parts), 2):
         whole = parts[number]
-        parts[number] = cut(whole, left, "")
-        left = left - cells(whole) if parts[number] == whole else 0
+        parts[number] = "" if ended else cut(whole, left, "")  # else a mark without width would go to another letter
+        ended = ended or parts[number] != whole
+        left -= cells(whole)
     return "".join(parts)

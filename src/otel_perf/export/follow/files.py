@@ -10,14 +10,13 @@ import os
 
 from otel_perf.export.decode import CHUNK, MAX_LINE
 from otel_perf.export.folder import replace
-from otel_perf.export.otlp_json import count_points
+from otel_perf.export.otlp_json import COUNTS
 from otel_perf.export.parts import open_at, parts_of
 from otel_perf.export.private import Folder as PrivateFolder
-from otel_perf.system import open_file
+from otel_perf.system import calls, open_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from otel_perf.export.parts import Part
@@ -25,15 +24,10 @@ if TYPE_CHECKING:
 SENT = "sent.json"
 LOCK = "sent.lock"
 FILES = {"traces": "traces.jsonl", "metrics": "metrics.jsonl", "logs": "logs.jsonl"}
+MAY_ONLY_BE_READ = (1, 13, 30)  # EPERM, EACCES, EROFS
 FORMAT = 1  # {"version": 1, "files": {"traces.jsonl": {"offset": bytes, "records": n, "sent": n, "refused": n, …}}}
 TAIL = 2 * 2**20  # bytes: the last words of a process are in its last lines
 _LAST_WORDS = {"logs.jsonl": b'"eventName":"otel_perf.process.ended"', "traces.jsonl": b'"key":"otel_perf.end",'}
-
-_OF_EACH: dict[str, Callable[[bytes], int]] = {  # what counts the records of a line
-    "traces": lambda line: line.count(b'"startTimeUnixNano":'),
-    "metrics": count_points,
-    "logs": lambda line: line.count(b'"timeUnixNano":'),
-}
 
 
 class Position:
@@ -64,14 +58,21 @@ class Folder:
         path: the folder.
         positions: how far each signal was sent.
         writable: the positions can be kept; else a second run would send everything again.
+        claims: how often it was taken: after another one, somebody else may have got on meanwhile.
+        lost: bytes that were not sent when the folder was removed; whoever says so sets it back.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.positions = _load(path)
         self.writable = True
+        self.claims = self.lost = 0
         self._lock = -1
+        self._place = (0, 0)  # device and inode that the lock has to have
+        self._unlocked = False  # it may only be read, so nobody can claim it
+        self._gone = False  # it was removed, and was not made again, as far as we know
         self._anew: set[str] = set()  # signals whose files began anew, which is not seen to yet
+        self._ends: dict[str, int] = {}  # what there was of each signal at the last look
 
     def file(self, signal: str) -> str:
         """Return the path of the file of *signal*."""
@@ -89,43 +90,102 @@ class Folder:
 
     def catch_up(self, signal: str) -> Position:
         """Return how far *signal* was sent, past what was removed unsent; the beginning where the file began anew."""
-        if self._lock >= 0 and not os.fstat(self._lock).st_nlink:  # the folder was removed, and may be made again
-            self.release()
-            self.claim()
-            self._anew = set(FILES)
         position, parts = self.positions[signal], _parts(self.file(signal))
+        if signal in self._anew:
+            self.give_up(signal)
         if signal in self._anew or (parts and position.offset > parts[-1].end):
             position.offset = position.records = position.ended = 0
         self._anew.discard(signal)
+        if parts:
+            self._ends[signal] = parts[-1].end
         holds = next((part for part in parts if position.offset < part.end), None)
         if holds is not None and position.offset < holds.begin:
             position.offset, position.records = holds.begin, 0
         return position
 
+    def give_up(self, signal: str) -> None:
+        """Count as lost what was not sent of *signal*, if the folder was removed."""
+        if self._gone or signal in self._anew:
+            self.lost += max(0, self._ends.pop(signal, 0) - self.positions[signal].offset)
+
+    # --- whose it is -------------------------------------------------------------------------------------------------
+
+    def is_ours(self) -> bool:
+        """Say whether the folder is still claimed: the program may have closed all files, and with them the lock."""
+        return self._unlocked or self._of_lock() is not None
+
+    def is_gone(self) -> bool:
+        """Say whether the folder that was claimed was removed."""
+        found = self._of_lock()
+        return self._gone or (found is not None and not found.st_nlink)
+
+    def hold(self) -> bool:
+        """Claim the folder again where it is lost: removed, and perhaps made again, or its lock closed by the program.
+
+        Returns: whether it is ours.
+        Raises: OSError: that cannot be said, as without a free descriptor.
+        """
+        if self.is_gone():
+            self.release()
+            self._gone = True
+        return self.claim()
+
     def claim(self) -> bool:
-        """Take the folder for this process; say whether nobody else has it. A death gives it back."""
-        if self._lock >= 0:
+        """Take the folder for this process; say whether it is there and nobody else has it. A death gives it back.
+
+        Raises: OSError: that cannot be said, as without a free descriptor.
+        """
+        if self._of_lock() is not None:
             return True
+        self._lock = -1  # else it is another file's by now
         try:
             with PrivateFolder(self.path) as folder:
-                self._lock = folder.open(LOCK, os.O_WRONLY)
-        except OSError:
-            return os.path.isdir(self.path)  # a folder that may only be read: nobody can claim it
-        if _lock(self._lock):
-            self.positions = _load(self.path)  # whoever had it may have got on
+                file = folder.open(LOCK, os.O_WRONLY)
+        except FileNotFoundError:
+            self._gone, self._unlocked = self.claims > 0, False
+            return False
+        except OSError as error:
+            if error.errno not in MAY_ONLY_BE_READ:
+                raise
+            self.claims += not self._unlocked
+            self._unlocked = True
             return True
-        self.release()
-        return False
+        if not _lock(file):
+            calls.close(file)
+            return False
+        found = calls.fstat(file)
+        place = found.st_dev, found.st_ino
+        if self._gone or (self.claims and not self._unlocked and place != self._place):
+            self._anew = set(FILES)
+        else:
+            self.positions = _load(self.path)  # whoever had it may have got on
+            self._ends = {signal: self.end(signal) for signal in FILES}
+        self._lock, self._place, self._gone, self._unlocked = file, place, False, False
+        self.claims += 1
+        return True
 
     def release(self) -> None:
         """Give the folder back."""
-        file, self._lock = self._lock, -1
-        if file >= 0:
-            os.close(file)
+        if self._of_lock() is not None:
+            calls.close(self._lock)
+        self._lock = -1
+
+    def _of_lock(self) -> os.stat_result | None:
+        """Return what the system says of the lock; None where its number is closed, or another file's by now."""
+        if self._lock < 0:
+            return None
+        try:
+            found = calls.fstat(self._lock)
+        except OSError:
+            return None
+        return found if (found.st_dev, found.st_ino) == self._place else None
 
     def save(self) -> None:
-        """Keep the positions on disk."""
+        """Keep the positions on disk, unless they are those of a folder that was removed."""
         import json
+
+        if self.is_gone():
+            return
 
         files = {
             FILES[signal]: {name: getattr(at, name) for name in ("offset", "records", "sent", "refused", "ended")}
@@ -135,7 +195,9 @@ class Folder:
         try:
             replace(self.path, SENT, text.encode())
         except OSError:
-            self.writable = False
+            self.writable = not os.path.isdir(self.path)  # else it was removed
+        else:
+            self.writable = True
 
 
 def mark(path: str) -> None:
@@ -149,33 +211,28 @@ def is_marked(path: str) -> bool:
     return os.path.lexists(os.path.join(path, SENT))
 
 
+def is_waiting(path: str) -> bool:
+    """Say whether something in the folder *path*, which somebody has begun to send, is still to be sent."""
+    folder = Folder(path)
+    return any(folder.waiting(signal) for signal in FILES)
+
+
 def unsent_records(path: str) -> int:
     """Return how many records in the folder *path* are still to be sent, as far as somebody has begun to."""
     if not is_marked(path):
         return 0
     folder, number = Folder(path), 0
-    for signal, count in _OF_EACH.items():
+    for signal, name in FILES.items():
         position = folder.positions[signal]
         at = position.offset
-        while (found := read_lines(folder.file(signal), at, at + CHUNK, over=True))[0]:
-            number += sum(count(line) for line, _ in found[0])
-            at = found[1]
+        try:
+            while (found := read_lines(folder.file(signal), at, at + CHUNK, over=True))[0]:
+                number += sum(COUNTS[name](line) for line, _ in found[0])
+                at = found[1]
+        except OSError:  # what cannot be read cannot be counted
+            continue
         number -= position.records
     return max(0, number)
-
-
-def is_alive(path: str) -> bool:
-    """Say whether the process of the folder *path* may still write; a pid that was given out again counts as alive."""
-    pid = os.path.basename(os.path.abspath(path)).partition("-")[0]
-    if not pid.isdecimal():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except PermissionError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return True
 
 
 def has_ended(path: str) -> bool:
@@ -192,7 +249,7 @@ def has_ended(path: str) -> bool:
     return False
 
 
-def read_lines(path: str, offset: int, until: int, over: bool) -> tuple[list[tuple[bytes, int]], int]:
+def read_lines(path: str, offset: int, until: int, over: bool) -> tuple[list[tuple[bytes, int]], int, int]:
     """Return whole lines from *offset* on, at least one if there is one, each with the offset where it ends.
 
     They are lines of one part of the file. A line that is too long to load is an empty one. The last line is left alone
@@ -204,17 +261,15 @@ def read_lines(path: str, offset: int, until: int, over: bool) -> tuple[list[tup
         until: the offset to stop at.
         over: nobody writes any more: take the last line as it is.
 
-    Returns: the lines, and the offset after the last.
+    Returns: the lines, the offset after the last, and that at which the first begins.
+    Raises: OSError: it is there and cannot be read.
     """
     found: list[tuple[bytes, int]] = []
-    try:
-        opened = open_at(path, offset)
-    except OSError:  # not ours to read, or no file
-        opened = None
+    opened = open_at(path, offset)
     if opened is None:
-        return found, offset
-    file, at, done = opened
-    over = over or done
+        return found, offset, offset
+    file, begin, done = opened
+    at, over = begin, over or done
     with file:
         while at < until and (line := file.readline(MAX_LINE + 1)):
             end = at + len(line)
@@ -230,7 +285,7 @@ def read_lines(path: str, offset: int, until: int, over: bool) -> tuple[list[tup
                     break
             found.append((line, end))
             at = end
-    return found, at
+    return found, at, begin
 
 
 def _parts(path: str) -> list[Part]:

@@ -6,12 +6,14 @@ one request.
 
 from __future__ import annotations
 
+import os
+
 from otel_perf import clock
 from otel_perf.export.endpoint import SIGNALS, Endpoints, Target
 from otel_perf.export.json_values import Skipped
 
-from .files import Folder, mark
-from .pace import Leaving, Pace
+from .files import Folder, Position, mark
+from .pace import Pace
 from .stream import Stream, form_of
 
 TYPE_CHECKING = False
@@ -28,7 +30,35 @@ LONGEST_WAIT = 32.0
 JITTER = 0.2  # each wait is longer or shorter by up to this part
 SAY_AGAIN = 60.0  # seconds between two lines of one cause
 HOLD = 60.0  # seconds that the spans of a start wait for its root
+OPEN = 16  # folders of processes that have ended that are followed at once: each takes a descriptor
+LOOK_AGAIN = 2.0  # seconds until the next look at a folder that another process sends, or that cannot be opened
 NOUNS = {"traces": "span", "metrics": "metric point", "logs": "log record"}
+
+
+class Queued:
+    """A folder that is still to be followed.
+
+    Attributes:
+        live: its process may still write.
+        hold: as of Follower.
+        due: monotonic seconds of the next try.
+        size: bytes that are not sent, -1 before weigh().
+    """
+
+    __slots__ = ("due", "hold", "live", "path", "size")
+
+    def __init__(self, path: str, live: bool, hold: float) -> None:
+        self.path = path
+        self.live = live
+        self.hold = hold
+        self.due = 0.0
+        self.size = -1
+
+    def weigh(self, signals: Iterable[str]) -> int:
+        """Return how many bytes of *signals* were not sent at the first call."""
+        if self.size < 0:
+            self.size = sum(map(Folder(self.path).waiting, signals))
+        return self.size
 
 
 class Follower:
@@ -38,6 +68,10 @@ class Follower:
         sent: records that were taken, by signal, as is refused.
         skipped: what could not be read.
         failing: the outcome of the last request of a signal, while it is not a success.
+        folders: that are, or were, followed.
+        elsewhere: folders that another process sends just now.
+        unread: what cannot be opened or read, and why.
+        removed: bytes that were not sent when their folders were removed.
     """
 
     def __init__(
@@ -52,6 +86,7 @@ class Follower:
         pace: Pace | None = None,
         keep_refused: bool = False,
         theirs: bool = False,
+        again: bool = False,
     ) -> None:
         """Follow *folders*.
 
@@ -65,6 +100,7 @@ class Follower:
             pace: rests between records.
             keep_refused: what a receiver refuses for good stays unsent too.
             theirs: spans that the application's own exporter has sent are sent, too.
+            again: send what was sent before, too.
         """
         self.endpoints = endpoints
         self.clock = clock
@@ -72,11 +108,16 @@ class Follower:
         self.pace = pace or Pace(lambda: True)
         self.keep_refused = keep_refused
         self.theirs = theirs
+        self.again = again
         self.sent = dict.fromkeys(SIGNALS, 0)
         self.refused = dict.fromkeys(SIGNALS, 0)
         self.skipped = Skipped()
         self.failing: dict[str, Outcome] = {}
         self.folders: list[Folder] = []
+        self.elsewhere: set[str] = set()
+        self.unread: dict[str, str] = {}
+        self.removed = 0
+        self._queued: list[Queued] = []
         self._streams: list[Stream] = []
         self._failures = dict.fromkeys(SIGNALS, 0)
         self._not_before = dict.fromkeys(SIGNALS, 0.0)
@@ -84,13 +125,25 @@ class Follower:
         self._exporters: dict[str, Any] = {}
         self._deadline: Any = None
         for path in folders:
-            self.add(path, live=live, hold=hold)
+            self.queue(path, live=live, hold=hold)
+        self._take()
+
+    def queue(self, path: str, *, live: bool, hold: float = 0.0) -> None:
+        """Follow one more folder once it is ours to send and, if its process has ended, not too many others are."""
+        if all(one.path != path for one in self._queued):
+            self._queued.insert(0 if live else len(self._queued), Queued(path, live, hold))
 
     def add(self, path: str, *, live: bool = True, hold: float = 0.0) -> bool:
-        """Follow one more folder; say whether it is ours to send."""
+        """Follow one more folder now; say whether it is ours to send.
+
+        Raises: OSError: that cannot be said, as without a free descriptor.
+        """
         folder = Folder(path)
         if not folder.claim():
             return False
+        self._queued = [one for one in self._queued if one.path != path]
+        if self.again:
+            folder.positions = {signal: Position() for signal in folder.positions}
         self.folders.append(folder)
         for signal, target in self.endpoints.targets.items():
             stream = Stream(folder, target, live, self.skipped, self.theirs)
@@ -99,9 +152,43 @@ class Follower:
             self._streams.append(stream)
         return True
 
+    def _take(self) -> None:
+        """Follow what is queued, as far as it is its turn."""
+        now = self.clock.now()
+        ended = len({stream.folder.path for stream in self._streams if not stream.live})
+        for one in list(self._queued):
+            if not one.live and ended >= OPEN:
+                return
+            if now < one.due:
+                continue
+            try:
+                taken = self.add(one.path, live=one.live, hold=one.hold)
+            except OSError as error:
+                self._cannot_read(one.path, error)
+                one.due = now + LOOK_AGAIN
+                continue
+            self.unread.pop(one.path, None)
+            if taken:
+                self.elsewhere.discard(one.path)
+                ended += not one.live
+            else:
+                self._leave(one, now)
+
+    def _leave(self, one: Queued, now: float) -> None:
+        """Leave a folder to the process that sends it, to be taken later if it is still written; or it was removed."""
+        if os.path.isdir(one.path):
+            self.elsewhere.add(one.path)
+        elif self.theirs:  # by hand; else whoever has removed it has counted what was in it
+            self._say_removed(one.path, one.weigh(self.endpoints.targets))
+            one.size = 0
+        one.due = now + LOOK_AGAIN
+        if not one.live:
+            self._queued.remove(one)
+
     def waiting(self) -> int:
         """Return how many bytes are not sent yet."""
-        return sum(stream.folder.waiting(stream.signal) for stream in self._streams)
+        queued = sum(one.weigh(self.endpoints.targets) for one in self._queued)
+        return queued + sum(stream.folder.waiting(stream.signal) for stream in self._streams)
 
     def release_root(self) -> None:
         """Wait no longer for the root of a start."""
@@ -112,6 +199,10 @@ class Follower:
         """Make one request, if there is something to send; return the seconds until the next step is due."""
         now = self.clock.now()
         wait = LONGEST_WAIT
+        self._take()
+        for one in self._queued:
+            wait = min(wait, one.due - now) if one.due > now else wait
+        more = False
         for stream in list(self._streams):
             due = max(stream.due, self._not_before[stream.signal]) - now
             if due <= 0.0:
@@ -128,21 +219,39 @@ class Follower:
                 stream.due = now + due
                 if not stream.live:
                     self._streams.remove(stream)
-                    self._release(stream.folder)
+                    more = self._release(stream.folder) or more
                     continue
             wait = min(wait, due)
-        return max(0.0, wait)
+        return 0.0 if more and self._queued else max(0.0, wait)
 
     def _next(self, stream: Stream) -> Batch | None:
         """Return the stream's next batch; one that cannot be read costs itself, and no other."""
+        folder, file = stream.folder, stream.folder.file(stream.signal)
         try:
-            return stream.next_batch(self.pace)
-        except Leaving:
-            raise
+            batch = stream.next_batch(self.pace)
+        except OSError as error:  # that may be over at the next look; a process that has ended gets no other one
+            stream.failed = not stream.live
+            self._cannot_read(file, error)
+            return None
         except Exception as error:  # noqa: BLE001  # whatever lies in a file
             stream.live, stream.failed = False, True  # nothing more of it in this process
-            self._say("damage", f"cannot send {stream.folder.file(stream.signal)}: {type(error).__name__}: {error}")
+            self.unread[file] = type(error).__name__
+            self._say("damage", f"cannot send {file}: {type(error).__name__}: {error}")
             return None
+        self.unread.pop(file, None)
+        if folder.lost:
+            self._say_removed(folder.path, folder.lost)
+            folder.lost = 0
+        return batch
+
+    def _cannot_read(self, path: str, error: OSError) -> None:
+        self.unread[path] = error.strerror or type(error).__name__
+        self._say("reading", f"cannot read {path}: {self.unread[path]}; records wait in the run folder")
+
+    def _say_removed(self, path: str, size: int) -> None:
+        self.removed += size
+        if size:
+            self._say("removed", f"the folder {path} was removed; {size:,} bytes in it were not sent")
 
     def close(self, limit: float) -> bool:
         """Send what is left within *limit* seconds and end the exporters; say whether nothing is left."""
@@ -156,19 +265,10 @@ class Follower:
             silent = last is not None and last.reason == "no answer in time"
             whole = not silent and self._drain(stream, deadline) and whole
         self.end()
-        return whole
-
-    def resume(self) -> None:
-        """Go on after end(), with what was read until then."""
-        before = [(stream, stream.position.offset, stream.position.records) for stream in self._streams]
-        for stream, *position in before:
-            if not stream.folder.claim():
-                self._streams.remove(stream)
-            elif position != [stream.position.offset, stream.position.records]:  # another process has got on
-                stream.again()
+        return whole and not any(one.live for one in self._queued)
 
     def end(self) -> None:
-        """End the exporters and give the folders back; what is left stays for a later process, or for resume()."""
+        """End the exporters and give the folders back; what is left stays for a later process, or a later step()."""
         exporters, self._exporters = self._exporters, {}
         for exporter in exporters.values():
             exporter.close()
@@ -276,9 +376,12 @@ class Follower:
         self._said[cause] = now, 0
         self.complain(f"{text} ({count} more since the last line)" if count else text)
 
-    def _release(self, folder: Folder) -> None:
-        if not any(stream.folder is folder for stream in self._streams):
-            folder.release()
+    def _release(self, folder: Folder) -> bool:
+        """Give the folder back if nothing of it is followed any more; say whether that is so."""
+        if any(stream.folder is folder for stream in self._streams):
+            return False
+        folder.release()
+        return True
 
 
 def as_json(target: Target) -> Target | None:

@@ -25,10 +25,6 @@ LONGEST = 0.25  # seconds
 _thread_time = getattr(time, "thread_time", time.process_time)
 
 
-class Leaving(Exception):  # noqa: N818  # no error, and no ImportError that a library would catch
-    """The process ends: what is being loaded is not needed any more."""
-
-
 class Pace:
     """Rests of the thread that sends.
 
@@ -36,8 +32,15 @@ class Pace:
         leaving: says whether the process ends: then there is no rest.
     """
 
-    def __init__(self, leaving: Callable[[], bool]) -> None:
+    def __init__(self, leaving: Callable[[], bool], wait: Callable[[float], object] = time.sleep) -> None:
+        """Make one.
+
+        Args:
+            leaving: see above.
+            wait: takes seconds; a wait that ends when the process does keeps nobody waiting.
+        """
         self.leaving = leaving
+        self._wait = wait
         self._wall = time.perf_counter()
         self._mine = _thread_time()
         self._all = time.process_time()
@@ -54,7 +57,7 @@ class Pace:
         mine = _thread_time()
         used = mine - self._mine
         if self._busy > BUSY:
-            time.sleep(min(LONGEST, used * (SHARE - 1)))
+            self._wait(min(LONGEST, used * (SHARE - 1)))
         else:
             time.sleep(BLINK)
         wall, everyone = time.perf_counter(), time.process_time()
@@ -97,7 +100,7 @@ class Paced:
 class PacedImports:
     """While this is open, the imports of this thread rest before each module.
 
-    Raises: Leaving: from an import, when the process ends meanwhile.
+    Nothing is raised into one that is under way: a package that is half imported stays so for the rest of the process.
     """
 
     def __init__(self, pace: Pace) -> None:
@@ -111,6 +114,10 @@ class PacedImports:
         sys.meta_path.insert(0, self)
 
     def __exit__(self, *exception: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Let imports be as they were; a child of a fork does so, too."""
         try:
             sys.meta_path.remove(self)
         except ValueError:  # somebody has replaced the list's content
@@ -121,6 +128,4 @@ class PacedImports:
         from _thread import get_ident
 
         if get_ident() == self._thread:
-            if self._pace.leaving():
-                raise Leaving(name)
             self._pace.rest()

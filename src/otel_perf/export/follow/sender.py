@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import sys
+from _thread import RLock
 
 from otel_perf import clock, recorder
-from otel_perf.threads import allocate_lock, start
+from otel_perf.export.alive import is_alive
+from otel_perf.threads import allocate_lock, is_importing, start
 
-from .files import FILES, is_alive, is_marked, mark
+from .files import FILES, Folder, is_marked, mark
 from .follower import HOLD, Follower, send_rest_as_json
-from .pace import Leaving, Pace, PacedImports
+from .pace import Pace, PacedImports
 
 try:
     from time import thread_time
@@ -27,9 +29,18 @@ if TYPE_CHECKING:
 
     from otel_perf.export.endpoint import Endpoints
 
+    from .loading import Without
+
 LOAD_AFTER = 10.0  # seconds after init() that the exporters are loaded at the latest
 POLL = 1.0  # seconds between two looks for what has to be there first
+HALT_LIMIT = 0.05  # seconds that a fork waits for the thread
+LOADING_LIMIT = 2.0  # seconds that it waits while the thread imports: the child could never import that again
+IMPORT_POLL = 0.005  # seconds between two looks whether an import is over
 MARGIN = 0.05  # seconds of the limit at exit that are left for saying so
+
+
+_sending: Sender | None = None  # in this process
+_asked = False  # to be called at each fork
 
 
 class Sender:
@@ -67,6 +78,10 @@ class Sender:
         self._ready = False
         self._leave_at: float | None = None
         self._running = False
+        self._thread = 0  # its identifier
+        self._turn = RLock()  # to begin the thread, or to end it; a signal's handler may fork meanwhile
+        self._loading = False
+        self._imports: PacedImports | None = None  # meanwhile
         self._halted = self._alone = False
         self._stays = False  # something that nothing here can send
         self._follower: Follower | None = None  # outlives halt()
@@ -77,25 +92,44 @@ class Sender:
 
     def start(self) -> None:
         """Begin the thread, also after halt()."""
-        self._halted = False
-        if self._running:
-            return
+        global _sending
+        _sending = self
         mark(self.path)
-        self._ended.acquire()
-        try:
+        with self._turn:
+            self._halted = False
+            if self._running:
+                return
             self._running = True
-            start(self._run, ())
-        except RuntimeError:  # none can start any more, as from Python 3.12 at the end of the interpreter
-            self._running, self._alone = False, True
-            self._ended.release()
+            self._ended.acquire()
+            try:
+                self._thread = start(self._run, ())
+            except RuntimeError:  # none can start any more, as from Python 3.12 at the end of the interpreter
+                self._running, self._alone = False, True
+                self._ended.release()
 
-    def halt(self, limit: float) -> bool:
-        """Stop the thread for a while, as before a fork; say whether it has stopped within *limit* seconds."""
-        self._halted = True
+    def halt(self) -> bool:
+        """Stop the thread for a while, as before a fork; say whether it has stopped."""
+        with self._turn:
+            self._halted = True
         self._ring()
-        if self._running and self._ended.acquire(True, limit):
-            self._ended.release()
+        over, limit = clock.now() + LOADING_LIMIT, HALT_LIMIT
+        while self._running:
+            if self._ended.acquire(True, limit):
+                self._ended.release()
+                break
+            limit = IMPORT_POLL
+            if clock.now() >= over or not (self._loading or is_importing(self._thread)):
+                break
         return not self._running
+
+    def let_go(self) -> None:
+        """Give up, in a child of a fork, what only the thread would: it is not there."""
+        global _sending
+        _sending = None
+        if self._imports is not None:
+            self._imports.end()
+        for folder in () if self._follower is None else self._follower.folders:
+            folder.release()
 
     def ready(self) -> None:
         """Load the exporters now: the program is ready. Only the first call counts."""
@@ -121,11 +155,10 @@ class Sender:
 
     def sent(self, name: str) -> int:
         """Return the offset up to which the file *name* was delivered."""
-        for folder in [] if self._follower is None else self._follower.folders[:1]:
-            for signal, file in FILES.items():
-                if file == name:
-                    return folder.positions[signal].offset
-        return 0
+        folders = [] if self._follower is None else self._follower.folders
+        found = next((one for one in folders if one.path == self.path and one.is_ours() and not one.is_gone()), None)
+        positions = (found or Folder(self.path)).positions  # else another process sends it, and keeps them there
+        return next((positions[signal].offset for signal, file in FILES.items() if file == name), 0)
 
     def take_cpu_time(self) -> float:
         """Return the seconds of CPU that the thread has used since the last call, up to its last step."""
@@ -144,7 +177,10 @@ class Sender:
     def _run(self) -> None:
         recorder.CURRENT.set(recorder.MUTED)
         try:
-            self._work()
+            while self._running:
+                self._work()
+                with self._turn:
+                    self._running = not self._leaving()  # it goes on if a fork was over before it has stopped
         except Exception as error:  # noqa: BLE001  # never in the host's face
             self.complain(
                 f"internal error while sending, records wait in the run folder: {type(error).__name__}: {error}"
@@ -156,14 +192,13 @@ class Sender:
     def _work(self) -> None:
         while not (self._leaving() or self._may_load()):
             self._alarm.acquire(True, max(POLL, self._load_at - clock.now()))
-        pace = Pace(self._leaving)
-        if not self._load(pace):
-            if self._halted:
-                return
-            self.whole = send_rest_as_json([self.path], self.endpoints, self._left(), self.complain)
-            return
-        self._used = thread_time()
-        self._follow(pace)
+        pace = Pace(self._leaving, lambda seconds: self._alarm.acquire(True, seconds))
+        if self._load(pace):
+            self._used = thread_time()
+            self._follow(pace)
+        elif self._leave_at is not None:
+            sent = send_rest_as_json([self.path], self.endpoints, self._left(), self.complain)
+            self.whole = sent and not self._stays
 
     def _may_load(self) -> bool:
         """Say whether the exporters may be loaded now.
@@ -179,30 +214,44 @@ class Sender:
         console = any("console" in target.exporters for target in targets)
         if self._leaving() and not console:
             return False
+        self._loading = True
         from . import loading
 
         try:
             if console:
-                without = loading.load(self.endpoints)
+                without = loading.load(self.endpoints, lambda: False)
             else:
-                with PacedImports(pace):
-                    without = loading.load(self.endpoints)
-        except Leaving:
+                self._imports = PacedImports(pace)
+                with self._imports:
+                    without = loading.load(self.endpoints, self._leaving, _ask)
+        except loading.Leaving:
             return False
         except RuntimeError:  # what an exporter imports may want a part in an end that has begun
             if not self._leaving():
                 raise
-            self.complain(
-                "the program ended before its console exporters were loaded; their records are in the run folder"
-            )
+            if console:
+                self.complain(
+                    "the program ended before its console exporters were loaded; their records are in the run folder"
+                )
             return False
-        if without:
-            names = " and ".join(target.signal for target in without)
-            self._stays = True
-            self.complain(
-                f"cannot send {names}: this interpreter has no OpenTelemetry exporter for {without[0].protocol}; the "
-                "records wait in the run folder for otel-perf replay (pip install otel-perf brings one)"
-            )
+        finally:
+            self._loading, self._imports = False, None
+        return not without or self._do_without(without)
+
+    def _do_without(self, without: list[Without]) -> bool:
+        """Say what cannot be sent; return whether the process goes on."""
+        names = " and ".join(one.target.signal for one in without)
+        protocol = without[0].target.protocol
+        self._stays = True
+        if without[0].late:
+            self._alarm.acquire(True, POLL)
+            if self._leave_at is not None:  # the main thread has ended because the process does
+                return False
+            why, more = f"the main thread ended before the exporter for {protocol} was loaded", ""
+        else:
+            why = f"this interpreter has no OpenTelemetry exporter for {protocol}"
+            more = " (pip install otel-perf brings one)"
+        self.complain(f"cannot send {names}: {why}; the records wait in the run folder for otel-perf replay{more}")
         return True
 
     def _follow(self, pace: Pace) -> None:
@@ -213,10 +262,9 @@ class Sender:
                 [self.path], self.endpoints, complain=self.complain, hold=hold, pace=pace
             )
             for path in leftovers(self.path):
-                follower.add(path, live=False)
+                follower.queue(path, live=False)
         else:
             follower.pace = pace
-            follower.resume()
         while not self._leaving():
             wait = follower.step()
             self._used = thread_time()
@@ -225,13 +273,26 @@ class Sender:
                 pace.start()
             else:
                 pace.rest()
-        if self._halted:
+        if self._leave_at is None:  # halted
             follower.end()
         else:
             self.whole = follower.close(self._left()) and not self._stays
 
     def _left(self) -> float:
         return max(0.0, (self._leave_at or clock.now()) - clock.now())
+
+
+def _ask() -> None:
+    """Ask to be called at each fork, before whoever has asked until now."""
+    global _asked
+    if not _asked and hasattr(os, "register_at_fork"):
+        _asked = True
+        os.register_at_fork(before=_before_fork)
+
+
+def _before_fork() -> None:
+    if _sending is not None and recorder.state.recording:
+        _sending.halt()
 
 
 def leftovers(path: str) -> list[str]:

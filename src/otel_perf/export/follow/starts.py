@@ -162,7 +162,7 @@ def plan_of(path: str, offset: int, look: Callable[[], None], folds: bool = True
     spans: list[Span] = []
     at = 0
     while at < end:
-        lines, at = read_lines(path, at, min(at + CHUNK, end), over=True)
+        lines, at, _ = read_lines(path, at, min(at + CHUNK, end), over=True)
         if not lines:
             break
         for line, _ in lines:
@@ -180,7 +180,7 @@ def _find_root(path: str) -> tuple[int, str, str] | None:
     """Return the offset behind the line that has the root, its trace and its span id; None where there is none."""
     at = 0
     while at < LOOK:
-        lines, at = read_lines(path, at, at + CHUNK, over=True)
+        lines, at, _ = read_lines(path, at, at + CHUNK, over=True)
         for line, after in lines:
             for raw in spans_of(line) if ROOT in line else ():
                 try:

@@ -81,6 +81,8 @@ class Stream:
         self._plan: Plan | None = None  # of the start, while that is sent
         self._looked = False  # for a start
         self._ends = False  # the last entry of the queue is the end of all series
+        self._claims = folder.claims
+        self._at = (0, 0)  # offset and records of the position before the queue
 
     @property
     def position(self) -> Position:
@@ -91,14 +93,23 @@ class Stream:
         """Say whether the root of the start is not in the file yet, and is still waited for."""
         if now >= self.held_until:
             return False
-        lines, self._scanned = read_lines(self.folder.file(self.signal), self._scanned, 2**62, over=False)
+        try:
+            lines, self._scanned, _ = read_lines(self.folder.file(self.signal), self._scanned, 2**62, over=False)
+        except OSError:  # next_batch() says so, if that stays
+            return True
         if any(ROOT in line for line, _ in lines):
             self.held_until = 0.0
             return False
         return True
 
     def next_batch(self, pace: Pace) -> Batch | None:
-        """Return what the next request holds; the same again until it is delivered. None when nothing is new."""
+        """Return what the next request holds; the same again until it is delivered. None when nothing is new.
+
+        Raises: OSError: something is there and cannot be read.
+        """
+        if not self._is_ours():
+            self.again()
+            return None
         while not self._queue:
             if not self._fill(pace):
                 return None
@@ -112,11 +123,27 @@ class Stream:
             count += entry[1]
         return Batch(entries)
 
+    def _is_ours(self) -> bool:
+        """See to it that the folder is ours, and read again what was read if another process has got on meanwhile.
+
+        What was read of a folder that was removed then is sent before the folder is looked for.
+        """
+        folder = self.folder
+        if not (self._queue and (folder.is_ours() or folder.is_gone())) and not folder.hold():
+            if not self.live:
+                folder.give_up(self.signal)
+            return False
+        if folder.claims != self._claims:
+            self._claims = folder.claims
+            if self._at != (self.position.offset, self.position.records):
+                self.again()
+        return True
+
     def delivered(self, batch: Batch, sent: int, refused: int) -> None:
         """Advance the position past *batch* and keep it."""
         del self._queue[: batch.entries]
         position = self.position
-        position.offset, position.records = batch.offset, batch.inside
+        position.offset, position.records = self._at = batch.offset, batch.inside
         position.sent += sent
         position.refused += refused
         if self._ends and not self._queue:
@@ -141,8 +168,10 @@ class Stream:
     def _fill(self, pace: Pace) -> bool:
         """Read on; say whether there was something, even if nothing in it can be sent."""
         position = self.folder.catch_up(self.signal)
-        begin = position.offset
-        lines, end = read_lines(self.folder.file(self.signal), begin, begin + MAX_BYTES, not self.live)
+        self._at = position.offset, position.records
+        lines, end, begin = read_lines(
+            self.folder.file(self.signal), position.offset, position.offset + MAX_BYTES, not self.live
+        )
         ends = self._is_end(end)
         if not lines and not ends:
             return False
@@ -150,7 +179,7 @@ class Stream:
             self._prime(begin, pace)
         elif self.signal == "traces":
             self._look_for_start(begin, lines, pace)
-        done = position.records
+        done = position.records if begin == position.offset else 0  # what was in between was removed just now
         for line, after in lines:
             skipped = self.skipped if after > self._counted else Skipped()
             self._counted = max(self._counted, after)
@@ -169,7 +198,7 @@ class Stream:
         if self._queue:
             self._queue[-1] = *self._queue[-1][:3], end, 0
         else:  # nothing but damage
-            position.offset, position.records = end, 0
+            position.offset, position.records = self._at = end, 0
             position.ended, self._ends = end if self._ends else position.ended, False
             self.folder.save()
         return True
@@ -234,7 +263,7 @@ class Stream:
         self._shaper.skipped = Skipped()
         while self._shaped < begin:
             until = min(self._shaped + MAX_BYTES, begin)
-            lines, after = read_lines(self.folder.file(self.signal), self._shaped, until, over=False)
+            lines, after, _ = read_lines(self.folder.file(self.signal), self._shaped, until, over=False)
             for line, _ in lines:
                 if not line.isspace():
                     self._shaper.line(line)

@@ -59,7 +59,7 @@ class Run:
 
     def __exit__(self, kind: object, *error: object) -> None:
         for folder in self._open.values():
-            folder.close()
+            folder.end()
         if kind is not None:
             shutil.rmtree(self.path, ignore_errors=True)
 
@@ -86,7 +86,7 @@ class Run:
         folder = self._open.pop(path, None) or RunFolder(path, NO_LIMIT)
         self._open[path] = folder
         if len(self._open) > MOST_OPEN:
-            self._open.pop(next(iter(self._open))).close()
+            self._open.pop(next(iter(self._open))).end()
         try:
             folder.write(file, line)
         except OSError as error:

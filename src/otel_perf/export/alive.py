@@ -1,0 +1,149 @@
+"""Who still writes: a process keeps a file in its folder locked, and the system unlocks it whatever ends the process.
+
+Imports only: os, system, private. The number of a process says less: in a container every program is number 1, and
+another container's processes have no number here. It counts only where there is no such file, or no locks.
+"""
+
+from __future__ import annotations
+
+import os
+
+from otel_perf.system import calls
+
+from .private import Folder
+
+LOCK = "alive.lock"
+_NO_LINK = getattr(calls, "O_CLOEXEC", 0) | getattr(calls, "O_NOFOLLOW", 0) | getattr(calls, "O_NONBLOCK", 0)
+
+
+class Hold:
+    """A file that is kept open and locked.
+
+    Attributes:
+        path: the folder in which it lies, as name is its name.
+    """
+
+    __slots__ = ("_file", "_place", "name", "path")
+
+    def __init__(self, path: str, name: str = LOCK) -> None:
+        self.path = path
+        self.name = name
+        self._file = -1
+        self._place = (0, 0)
+
+    def take(self) -> bool:
+        """Open and lock it, if it is not; say whether it is held now, or cannot be by anybody."""
+        if self.is_open():
+            return True
+        try:
+            with Folder(self.path) as folder:
+                self._file = folder.open(self.name, calls.O_WRONLY)
+                found = calls.fstat(self._file)
+                self._place = found.st_dev, found.st_ino
+                locked = lock(self._file)
+                if locked is None:
+                    folder.remove(self.name)
+        except OSError:  # the folder is gone, or may not be written
+            return False
+        if not locked:
+            self.release()
+        return locked is not False
+
+    def is_open(self) -> bool:
+        """Say whether the file is still open and there: a program may have closed all files, or removed the folder."""
+        if self._file < 0:
+            return False
+        try:
+            found = calls.fstat(self._file)
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == self._place and found.st_nlink > 0
+
+    def release(self) -> None:
+        """Give it back, without closing what the program has opened under its number."""
+        file, self._file = self._file, -1
+        if file < 0:
+            return
+        try:
+            found = calls.fstat(file)
+            if (found.st_dev, found.st_ino) == self._place:
+                calls.close(file)
+        except OSError:  # the program has closed it
+            return
+
+
+class Ended:
+    """The folder of a process that has ended, held so that nobody else tidies it at the same moment."""
+
+    __slots__ = ("_file", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._file = -1
+
+    def __enter__(self) -> bool:
+        """Say whether it has ended, and is ours to tidy."""
+        try:
+            self._file = calls.open(os.path.join(self.path, LOCK), calls.O_RDWR | _NO_LINK)
+        except FileNotFoundError:
+            return not _has_process(self.path)
+        except OSError:  # another user's
+            return False
+        locked = lock(self._file)
+        return not _has_process(self.path) if locked is None else locked
+
+    def __exit__(self, *exception: object) -> None:
+        file, self._file = self._file, -1
+        if file >= 0:
+            calls.close(file)
+
+
+def is_alive(path: str) -> bool:
+    """Say whether the process of the folder *path* may still write."""
+    if not is_number(path):
+        return False
+    with Ended(path) as ended:
+        return not ended
+
+
+def is_number(path: str) -> bool:
+    """Say whether a folder is named as that of a process is."""
+    return os.path.basename(os.path.abspath(path)).partition("-")[0].isdecimal()
+
+
+def lock(file: int) -> bool | None:
+    """Lock the open *file* until it is closed; return False if it is locked already, None where there are no locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return _lock_windows(file)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of the open file: no other number's end takes it away
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:  # a file system without locks
+        return None
+    return True
+
+
+def _lock_windows(file: int) -> bool | None:
+    try:
+        import msvcrt
+    except ImportError:
+        return None
+    try:
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    except OSError:
+        return False
+    return True
+
+
+def _has_process(path: str) -> bool:
+    """Say whether there is a process with the number of the folder *path*."""
+    try:
+        calls.kill(int(os.path.basename(os.path.abspath(path)).partition("-")[0]), 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError, ValueError):
+        return False
+    return True

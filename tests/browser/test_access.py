@@ -63,7 +63,28 @@ def test_pictures_have_their_last_values_in_words(tab, viewer):
     assert "MB" in said[1]
     assert "Flame graph of the run so far" in tab.page.locator(".flame-box").get_attribute("aria-label")
     assert "Waterfall of the start" in tab.page.locator(".waterfall-box").get_attribute("aria-label")
-    assert "polite" == tab.page.locator(".flame .detail").get_attribute("aria-live")
+
+
+def test_nothing_is_read_out_loud_by_itself_while_the_run_goes_on(tab, viewer):
+    tab.open(viewer)
+    tab.eventually(lambda: tab.rows())
+    tab.says(".waterfall .detail", "of the start")
+    tab.page.evaluate(
+        """() => { window.heard = []; new MutationObserver(all => all.forEach(({ target }) => { const one = target.nodeType === 1 ? target : target.parentElement;
+        if (one?.closest('[aria-live=polite]')) heard.push(one.innerText) })).observe(document, { subtree: true, childList: true, characterData: true }) }"""
+    )
+    words = tab.page.locator(".flame .detail").inner_text()
+    tab.until("words => document.querySelector('.flame .detail').innerText !== words", words)  # it does change
+    assert [] == tab.page.evaluate("heard")
+
+    tab.page.locator(".flame-box").focus()
+    tab.page.keyboard.press("ArrowDown")
+    tab.says(".flame [aria-live=polite]", " total ")
+    heard = len(tab.page.evaluate("heard"))
+    assert heard
+    words = tab.page.locator(".flame .detail").inner_text()
+    tab.until("words => document.querySelector('.flame .detail').innerText !== words", words)
+    assert heard == len(tab.page.evaluate("heard")) or "" == tab.page.locator(".flame [aria-live=polite]").inner_text()
 
 
 def test_charts_stand_still_between_samples_where_motion_is_to_be_reduced(open_tab, viewer):

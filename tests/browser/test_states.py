@@ -40,6 +40,27 @@ def test_page_follows_the_newest_run_where_nobody_chose_one(tab, tmp_path, serve
     tab.says(".state", "live")
 
 
+def test_page_goes_on_to_a_run_that_is_over_before_anybody_looked(tab, tmp_path, serve, record):
+    record(tmp_path, "shop.py", seconds=1)
+    tab.open(serve(tmp_path))
+    tab.says(".state", "exited")
+
+    record(tmp_path, "shop.py", "short one", seconds=0.5)
+
+    tab.says("h1", "short one", seconds=20)
+
+
+def test_page_that_was_open_during_the_start_shows_all_of_it(tab, tmp_path, serve, begin):
+    viewer = serve(tmp_path)
+    tab.page.goto(address(viewer))
+    tab.says("main", "No process yet")
+    begin(tmp_path, "troubled.py")  # whose start takes longer than 2 s
+    tab.says("#start h2", "as far as it went", seconds=20)
+
+    tab.says("#start h2", "Why was the start slow?", seconds=20)
+    tab.says("#start", "over the limit of 2 s by")
+
+
 def test_processes_of_one_run_are_chosen(tab, tmp_path, serve, begin):
     begin(tmp_path, "workers.py")
     viewer = serve(tmp_path)
@@ -71,6 +92,9 @@ def test_page_says_since_when_it_is_disconnected_and_goes_on_with_a_new_server(t
     viewer.process.communicate()
     tab.says(".state", "disconnected since")
     tab.says(".notice", "Disconnected since")
+    tab.says(".notice", f"open the address that it prints; with --port {viewer.port}")
+    tab.says(".fine", "no budget was exceeded when last seen")
+    tab.says("#well .hint", "as it was when last seen")
 
     again = serve(tmp_path, "--port", viewer.port)
     tab.says(".notice", "token")  # another one now: what to do is said
@@ -80,6 +104,63 @@ def test_page_says_since_when_it_is_disconnected_and_goes_on_with_a_new_server(t
     tab.says(".state", "live")
     tab.page.locator(".notice.bad").wait_for(state="detached")
     tab.eventually(lambda: tab.calls("__main__.order") > before)
+
+
+def turn(page, seen):
+    """Do to a page what a browser does to one in a tab: it is seen, or hidden behind others."""
+    page.evaluate(
+        """state => { Object.defineProperty(document, 'visibilityState', { value: state, configurable: true });
+        document.dispatchEvent(new Event('visibilitychange')) }""",
+        "visible" if seen else "hidden",
+    )
+
+
+def test_more_tabs_than_a_browser_has_connections_are_served(open_tab, tmp_path, serve, begin):
+    begin(tmp_path, "shop.py")
+    viewer = serve(tmp_path)
+    tab = open_tab()
+    tab.open(viewer)
+    pages = [tab.page]
+    for _ in range(7):  # six connections to a server, says Chromium
+        turn(pages[-1], False)
+        pages.append(tab.page.context.new_page())
+        pages[-1].goto(f"http://127.0.0.1:{viewer.port}/")
+        pages[-1].locator(".verdict").wait_for()
+    said = "() => document.querySelector('.chart .plot')?.getAttribute('aria-valuetext')"
+    hidden = tab.page.evaluate(said)
+    tab.page.wait_for_timeout(2_500)
+    assert hidden == tab.page.evaluate(said)  # nothing is pushed to a page that nobody sees
+
+    turn(pages[-1], False)
+    turn(tab.page, True)
+    tab.until(
+        "before => document.querySelector('.functions').innerText !== before",
+        tab.page.locator(".functions").inner_text(),
+    )
+    tab.says(".state", "live")
+
+
+def test_other_run_is_compared_by_the_process_that_began_first(tab, tmp_path, serve, record):
+    record(tmp_path, "workers.py", seconds=2)
+    processes = list((tmp_path / ".otel-perf").glob("*/*/"))
+    [parent] = [one for one in processes if "parent_work" in (one / "traces.jsonl").read_text(encoding="utf-8")]
+    [child] = [one for one in processes if one != parent]
+    child.rename(child.with_name("1"))  # a number below its parent's, as the system gives after its last one
+    record(tmp_path, "workers.py", seconds=2)
+    tab.open(serve(tmp_path))
+    tab.says("#start h3", "Against the start of")
+    tab.until("() => document.querySelectorAll('.differences tbody tr').length >= 1")
+
+    tab.page.get_by_label("Compared with").select_option(
+        tab.page.get_by_label("Compared with").locator("optgroup option").first.get_attribute("value")
+    )
+    tab.says(".legend", "workers")
+    tab.page.locator(".flame-box").focus()
+    before = set()
+    for _ in range(6):
+        tab.page.keyboard.press("ArrowDown")
+        before.add(tab.page.locator(".flame .detail").inner_text())
+    assert any("parent_work" in one and "before 0 ms" not in one for one in before), before
 
 
 def test_run_that_was_removed_is_said_so(tab, tmp_path, serve, record):

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from itertools import pairwise
@@ -42,14 +43,17 @@ def begin(start_program, write):
 
 
 @pytest.fixture
-def begin_and_end(begin):
+def begin_and_end(begin, tmp_path):
     """Return a function that does so, and ends the program once the viewer has heard of its work; gives its overview."""
 
     def run(viewer, service="worker"):
         process = begin(service)
         viewer.wait("/newest/first", lambda data: data["report"]["service"]["name"] == service and data["spans"] > 20)
         process.terminate()
-        return viewer.wait("/newest/first", lambda data: not data["running"] and data["read"] == data["total"])
+        process.wait(20)  # its last numbers come after the word that it ends
+        (run,) = (one for one in tmp_path.glob(".otel-perf/*/") if (one / str(process.pid)).is_dir())
+        size = sum(file.stat().st_size for file in run.glob("*/*.jsonl"))
+        return viewer.wait(f"/{run.name}/first", lambda data: not data["running"] and data["read"] == size)
 
     return run
 
@@ -71,16 +75,16 @@ def times_of(samples, name):
 
 def test_page_that_waits_is_told_of_the_first_process(tmp_path, make_viewer, begin):
     viewer = make_viewer(tmp_path)
-    assert {"error": "no process yet: otel-perf run -- python app.py"} == viewer.get("/newest/first", 404)
+    for path in ("/newest/first", "/newest/first/events"):
+        assert {"error": "no process yet: otel-perf run -- python app.py"} == viewer.get(path, 404)
     assert [] == viewer.get("")["runs"]
+    begin()
     with viewer.events() as events:
-        begin()
-
         state, _ = events.first(
             "state", lambda data: data["report"]["service"]["name"] == "worker" and data["spans"] > 5
         )
 
-        assert (True, True) == (state["running"], state["newest"])
+        assert state["running"]
         assert "CoreInit" in [phase["name"] for phase in viewer.get("/newest/first")["report"]["start"]["phases"]]
 
 
@@ -107,7 +111,7 @@ def test_state_comes_at_most_once_a_second_and_without_a_start_that_is_over(tmp_
     viewer = make_viewer(tmp_path)
     viewer.wait("/newest/first", lambda data: data["spans"] > 5)
     with viewer.events() as events:
-        events.first("state")
+        events.first("state", lambda data: data["report"].get("start", {}).get("complete"))
         moments, spans = [], []
         for event, data, _ in events:
             if event == "state":
@@ -119,6 +123,35 @@ def test_state_comes_at_most_once_a_second_and_without_a_start_that_is_over(tmp_
 
     assert min(later - earlier for earlier, later in pairwise(moments)) > 0.8
     assert spans[0] < spans[1] < spans[2]
+
+
+STARTS = """
+import sys, time
+import otel_perf as perf
+perf.init(service="starts")
+with perf.phase("Load"):
+    time.sleep(0.7)
+with perf.phase("Wait"):
+    sys.stdin.readline()
+perf.ready()
+time.sleep(60)
+"""
+
+
+def test_page_that_was_there_during_the_start_is_told_of_its_end_once(tmp_path, make_viewer, start_program, write):
+    process = start_program(
+        [sys.executable, write("starts.py", STARTS)], None, env=environment(), stdin=subprocess.PIPE
+    )
+    viewer = make_viewer(tmp_path)
+    with viewer.events() as events:
+        during, _ = events.first("state", lambda data: data["report"].get("start"))
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        after, _ = events.first("state", lambda data: data["report"].get("start", {}).get("complete"))
+        later, _ = events.first("state")
+
+    assert (False, True) == (during["report"]["start"]["complete"], "Wait" in json.dumps(after["report"]["start"]))
+    assert "start" not in later["report"]
 
 
 def test_page_that_comes_back_is_told_only_what_it_missed(tmp_path, make_viewer, begin):
@@ -157,8 +190,9 @@ def test_what_is_over_is_silent_but_for_a_sign_of_life(tmp_path, make_viewer, be
         begun = time.monotonic()
         heard = []
         for event, *_ in events:
-            heard.append(event)
-            if time.monotonic() - begun > 5:
+            if time.monotonic() - begun > 2:  # until then its start may be looked at once more
+                heard.append(event)
+            if time.monotonic() - begun > 7:
                 break
 
     assert heard.count(":") >= 1
@@ -180,21 +214,19 @@ def test_alert_is_pushed_within_seconds_of_being_raised(tmp_path, make_viewer, s
 # --- runs that come and go --------------------------------------------------------------------------------------------
 
 
-def test_newest_moves_on_and_a_named_run_stays(tmp_path, make_viewer, begin, begin_and_end):
+def test_newest_moves_on_and_a_stream_stays_with_its_run(tmp_path, make_viewer, begin, begin_and_end):
     viewer = make_viewer(tmp_path)
-    found = begin_and_end(viewer, "first")
-    with viewer.events() as newest, viewer.events(f"/{found['report']['run']}/first") as named:
-        state, _ = newest.first("state")
-        assert ("first", True) == (state["report"]["service"]["name"], state["newest"])
+    begin_and_end(viewer, "first")
+    with viewer.events() as events:
+        state, _ = events.first("state")
+        assert "first" == state["report"]["service"]["name"]
         begin("second")
 
-        state, _ = newest.first("state", lambda data: data["report"]["service"]["name"] == "second")
+        viewer.wait("/newest/first", lambda data: data["report"]["service"]["name"] == "second")
 
-        assert state["newest"]
         begun = time.monotonic()
-        for event, data, _ in named:
-            if event == "state":
-                assert ("first", False) == (data["report"]["service"]["name"], data["newest"])
+        for event, data, _ in events:
+            assert event != "state" or data["report"]["service"]["name"] == "first"
             if time.monotonic() - begun > 4:
                 break
 
@@ -202,18 +234,17 @@ def test_newest_moves_on_and_a_named_run_stays(tmp_path, make_viewer, begin, beg
 def test_run_that_is_removed_is_gone_and_the_server_lives_on(tmp_path, make_viewer, begin, begin_and_end):
     viewer = make_viewer(tmp_path)
     run = begin_and_end(viewer)["report"]["run"]
-    with viewer.events(f"/{run}/first") as named, viewer.events() as newest:
-        named.first("state")
-        newest.first("state")
+    with viewer.events(f"/{run}/first") as events:
+        events.first("state")
         shutil.rmtree(tmp_path / ".otel-perf" / run)
 
-        data, _ = named.first("gone")
+        data, _ = events.first("gone")
 
         assert data["error"]
-        assert [] == list(named)  # it was the last event
-        assert "no process yet: otel-perf run -- python app.py" == viewer.get("/newest/first", 404)["error"]
-        begin("again")
-        newest.first("state", lambda data: data["report"]["service"]["name"] == "again")
+        assert [] == list(events)  # it was the last event
+    assert "no process yet: otel-perf run -- python app.py" == viewer.get("/newest/first", 404)["error"]
+    begin("again")
+    viewer.wait("/newest/first", lambda data: data["report"]["service"]["name"] == "again")
 
 
 def test_killed_process_is_told_to_be_over(tmp_path, make_viewer, begin):

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -64,14 +67,25 @@ def assert_guarded(answer):
 # --- token and cookie -------------------------------------------------------------------------------------------------
 
 
-def test_token_is_exchanged_for_a_cookie_that_no_script_and_no_other_site_gets(viewer):
+def test_token_is_exchanged_for_a_cookie_that_no_script_gets_and_no_other_site_can_have_sent(viewer):
+    """A strict one would not come with a link that is clicked in a web terminal."""
     answer = viewer.ask(f"/?token={viewer.token}", cookie=None)
 
     assert (303, "/", b"") == (answer.status, answer.headers["location"], answer.body)
     pair, *rest = answer.headers["set-cookie"].split("; ")
     assert viewer.cookie == pair
-    assert {"HttpOnly", "SameSite=strict", "Path=/"} == set(rest)
+    assert {"HttpOnly", "SameSite=lax", "Path=/"} == set(rest)
     assert_guarded(answer)
+
+
+def test_cookie_that_other_servers_of_this_machine_are_sent_too_is_not_the_token(viewer):
+    name, _, session = viewer.cookie.partition("=")
+
+    assert len(session) >= 32
+    assert session != viewer.token
+    assert 403 == viewer.ask("/api/runs", cookie=f"{name}={viewer.token}").status
+    assert 403 == viewer.ask(f"/?token={session}", cookie=None).status
+    assert 200 == viewer.ask("/api/runs").status
 
 
 @pytest.mark.parametrize("token", ["", "x", "none%00", "%F0%9F", "a" * 100_000])
@@ -88,14 +102,15 @@ def test_each_server_has_a_token_of_its_own(recorded, viewer, make_viewer):
 
     assert other.token != viewer.token
     assert 403 == other.ask(f"/?token={viewer.token}", cookie=None).status
-    assert 403 == other.ask("/api/runs", cookie=f"otel_perf_{other.port}={viewer.token}").status
+    session = viewer.cookie.partition("=")[2]
+    assert 403 == other.ask("/api/runs", cookie=f"otel_perf_{other.port}={session}").status
 
 
 @pytest.mark.parametrize("path", ["/", "/app.js", "/app.css", "/api/runs", "/api/runs/newest/first/events", "/nothing"])
 @pytest.mark.parametrize("cookie", [None, "wrong", "other name", "empty"])
 def test_without_its_cookie_nothing_is_told(viewer, path, cookie):
     cookies = {
-        None: None, "wrong": f"otel_perf_{viewer.port}=wrong", "other name": f"otel_perf={viewer.token}",
+        None: None, "wrong": f"otel_perf_{viewer.port}=wrong", "other name": f"otel_perf={viewer.cookie.partition('=')[2]}",
         "empty": f"otel_perf_{viewer.port}=",
     }  # fmt: skip
 
@@ -110,6 +125,37 @@ def test_without_its_cookie_nothing_is_told(viewer, path, cookie):
 
 def test_token_in_the_address_of_data_opens_nothing(viewer):
     assert 403 == viewer.ask(f"/api/runs?token={viewer.token}", cookie=None).status
+
+
+@pytest.mark.parametrize(("ending", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_browser_that_is_opened_is_given_no_address_that_others_can_read(
+    recorded, tmp_path, make_viewer, ending, status
+):
+    """Every user can read the command lines of all processes."""
+    browser = tmp_path / "browser"
+    browser.write_text('#!/bin/sh\necho "$@" > "$0.partial" && mv "$0.partial" "$0.words"\n')
+    browser.chmod(0o700)
+    words = tmp_path / "browser.words"
+
+    viewer = make_viewer(recorded, "--open", env={"BROWSER": f"{browser} %s", "TMPDIR": str(tmp_path)})
+
+    limit = time.monotonic() + 20
+    while not words.exists() and time.monotonic() < limit:
+        time.sleep(0.02)
+    said = words.read_text().strip()
+    assert viewer.token not in said
+    assert said.startswith(f"file://{tmp_path}/otel-perf-view-")
+    file = Path(said.removeprefix("file://"))
+    assert 0o600 == file.stat().st_mode & 0o777
+    leads = f'<meta http-equiv="refresh" content="0; url=http://127.0.0.1:{viewer.port}/?token={viewer.token}">'
+    assert leads in file.read_text()
+
+    assert 303 == viewer.ask(f"/?token={viewer.token}", cookie=None).status
+    viewer.process.send_signal(ending)
+    _, errors = viewer.process.communicate(timeout=20)
+
+    assert (status, "") == (viewer.process.returncode, errors)
+    assert not file.exists()
 
 
 # --- names of the server ----------------------------------------------------------------------------------------------

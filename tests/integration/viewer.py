@@ -52,7 +52,7 @@ class Viewer:
         match = ADDRESS.fullmatch(line)
         assert match, (line, self.process and self.process.stderr.read())
         self.port, self.token = int(match[1]), match[2]
-        self.cookie = f"otel_perf_{self.port}={self.token}"
+        self.cookie = self.ask(f"/?token={self.token}", cookie=None).headers["set-cookie"].partition(";")[0]
 
     def ask(self, path, method="GET", headers=None, cookie=True):
         """Return the Answer to one request."""
@@ -78,7 +78,8 @@ class Viewer:
             return b"".join(iter(lambda: connection.recv(65_536), b""))
 
     def events(self, path="/newest/first", last=None):
-        """Return the Events of a process."""
+        """Return the Events of a process, once it is there."""
+        self.wait(path, lambda overview: True)
         return Events(self, f"/api/runs{path}/events", last)
 
     def wait(self, path, until):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import threading
 import time
 import tracemalloc
 from itertools import pairwise
@@ -16,8 +17,13 @@ from hypothesis import strategies as st
 from otel_perf.analysis import loading, sorting
 from otel_perf.analysis.as_json import report_object
 from otel_perf.analysis.loading import Reader, Tail, load_process
-from otel_perf.export.decode import Point
+from otel_perf.analysis.model import node_of
+from otel_perf.analysis.startup import build_trace
+from otel_perf.errors import UserError
+from otel_perf.export.decode import Point, spans_of
+from otel_perf.export.json_values import Skipped
 from otel_perf.view import answers, charts, profile, traces, waterfall
+from otel_perf.view import live as live_module
 from otel_perf.view.charts import Charts
 from otel_perf.view.encode import encode
 from otel_perf.view.live import Live
@@ -304,7 +310,7 @@ def test_start_that_is_over_is_explained_once(tmp_path, monkeypatch):
     """Of a start of 18,000 spans that takes half a second, and its process goes on for days."""
     explained = []
     real = answers.start_objects
-    monkeypatch.setattr(answers, "start_objects", lambda process: explained.append(1) or real(process))
+    monkeypatch.setattr(answers, "start_objects", lambda *words: explained.append(1) or real(*words))
     folder = write(tmp_path / "run" / "77", traces_jsonl="".join(START).encode())
     live = live_of(folder)
     first = answers.overview(live)
@@ -317,6 +323,75 @@ def test_start_that_is_over_is_explained_once(tmp_path, monkeypatch):
     assert (1, first["spans"] + 16) == (len(explained), last["spans"])
     assert 16 + 2 == last["report"]["after_start"]["spans"]
     assert first["report"]["start"] == last["report"]["start"]
+
+
+def test_start_that_goes_on_is_explained_now_and_then(tmp_path, monkeypatch):
+    """A tenth of the time, however fast it goes on; at once when it is over."""
+    clock = [1_000.0]
+    monkeypatch.setattr(live_module, "monotonic", lambda: clock[0])
+    explained = []
+
+    def explain(process, *more):
+        explained.append(len(process.nodes))
+        clock[0] += 3.0  # seconds that it takes
+        return start_objects(process, *more)
+
+    start_objects = answers.start_objects
+    monkeypatch.setattr(answers, "start_objects", explain)
+    folder = write(tmp_path / "run" / "77", traces_jsonl=b"")
+    live = live_of(folder)
+    for at in range(60):
+        with open(folder / "traces.jsonl", "a", encoding="utf-8") as file:
+            file.write(line_of([span("Load", 0.01 * at, 0.01 * at + 0.01, 10 + at, 1, otel_perf__kind="phase")]))
+        live.advance()
+        said, told, _ = answers.state(live)
+        assert at + 1 == json.loads(said)["spans"]
+        clock[0] += 1.0
+    assert [1, 28, 55] == explained
+    clock[0] += 60.0
+    said, now, _ = answers.state(live)  # nothing was written since, as by a process that was killed
+    assert ([1, 28, 55, 60], True) == (explained, now != told)
+
+    with open(folder / "traces.jsonl", "a", encoding="utf-8") as file:
+        file.write(line_of([span("startup", 0.0, 1.0, 1, otel_perf__kind="startup", otel_perf__ready="ready()")]))
+    live.advance()
+    answers.state(live)
+
+    assert [1, 28, 55, 60, 61] == explained
+    with open(folder / "traces.jsonl", "a", encoding="utf-8") as file:
+        file.write(line_of([span("late", 0.5, 30.0, 9, 1)]))
+    live.advance()
+    answers.state(live)
+    assert [1, 28, 55, 60, 61] == explained
+    clock[0] += 30.0
+    answers.state(live)
+    assert [1, 28, 55, 60, 61, 62] == explained
+    assert answers.overview(live)["report"]["start"]["complete"]
+
+
+def test_others_are_answered_while_a_start_is_explained(folder, monkeypatch):
+    """Of 300,000 spans that takes ten seconds, in which the page still draws and the reader reads."""
+    live = live_of(folder)
+    begun, done = threading.Event(), threading.Event()
+    real = answers.start_objects
+    monkeypatch.setattr(answers, "start_objects", lambda *words: (begun.set(), done.wait(20), real(*words))[2])
+    asked = threading.Thread(target=answers.overview, args=(live,))
+    asked.start()
+    assert begun.wait(20)
+    others = threading.Thread(
+        target=lambda: (
+            live.advance(), answers.series(live, None, None, 10), answers.samples(live, None),
+            answers.functions(live, None, None), answers.flame(live, None, None),
+            answers.flame_of_trace(live, f"{1:032x}"),
+        ),
+    )  # fmt: skip
+    others.start()
+    others.join(10)
+
+    assert not others.is_alive()
+
+    done.set()
+    asked.join(20)
 
 
 # --- charts -----------------------------------------------------------------------------------------------------------
@@ -441,14 +516,37 @@ def test_sum_is_a_rate_and_begins_anew_with_its_process():
     assert [50.0, 100.0, 10.0] == [value for _, value in chart.points.points()]
 
 
-def test_series_are_bounded_and_the_rest_is_counted(monkeypatch):
+@pytest.mark.parametrize(
+    ("metric", "unit", "monotonic", "shown", "of", "last"),
+    [
+        ("otel_perf.gc.time", "s", True, "%", "the time", 0.25),
+        ("system.disk.time", "s", True, "%", "the time", 0.25),
+        ("shop.waiting", "s", True, "%", "the time", 0.25),
+        ("otel_perf.self.cpu_time", "s", True, "%", "one CPU", 0.25),
+        ("otel_perf.gc.longest_pause", "s", False, "s", None, 1.5),
+        ("otel_perf.score", "{score}", False, "{point}", "100", 1.5),
+        ("system.network.io", "By", True, "By/s", None, 0.25),
+    ],
+)
+def test_each_chart_s_numbers_have_a_unit_and_shares_their_whole(metric, unit, monotonic, shown, of, last, folder):
+    live = live_of(folder)
+    for at, value in ((0, 1.0), (2, 1.5)):
+        one = point(metric, at, value, monotonic, unit)
+        live.charts.point(one, key_of(one))
+
+    found = {one["name"]: one for one in answers.series(live, None, None, 10)["series"]}[metric]
+
+    assert (shown, of, last) == (found["unit"], found["of"], found["last"])
+
+
+def test_series_are_bounded(monkeypatch):
     monkeypatch.setattr(charts, "MOST", 3)
     found = Charts()
     for number in range(5):
         one = point("queue", 0, 1.0, number=number)
         found.point(one, key_of(one))
 
-    assert (3, 2) == (len(found._others), found.left_out)
+    assert ["queue{number=0}", "queue{number=1}", "queue{number=2}"] == [one.name for one in found._others.values()]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), None, 1e300])
@@ -460,6 +558,21 @@ def test_what_is_no_measurement_is_not_drawn(value):
     found.settle()
 
     assert [[], 0] == [found._others[key_of(one)].points.points(), found._main["process.memory.usage"].count]
+
+
+def test_markers_come_in_the_order_of_time_whatever_file_is_read_first(tmp_path):
+    """A page that draws signs where there is room for them goes through them once."""
+    stalls = "".join(metric_line("otel_perf.self.tick.lateness", at, 2.0, unit="s") for at in (3, 6, 12))
+    logs = "".join(event_line("otel_perf.budget.exceeded", at, budget="cpu", severity="warning") for at in (1, 4, 14))
+    files = {"traces_jsonl": TRACES, "metrics_jsonl": stalls, "logs_jsonl": logs}
+    live = live_of(write(tmp_path / "run" / "77", **{name: text.encode() for name, text in files.items()}))
+
+    found = answers.series(live, None, None, 10)["markers"]
+    _, samples = answers.samples(live, 1.0)
+
+    expected = [(1, "ready"), (1, "alert"), (3, "stall"), (4, "alert"), (6, "stall"), (12, "stall"), (14, "alert")]
+    assert expected == [((one["time"] - BEGIN / 1e6) / 1e3, one["kind"]) for one in found]
+    assert found == samples["markers"]
 
 
 # --- flame graphs -----------------------------------------------------------------------------------------------------
@@ -581,14 +694,18 @@ def test_trace_in_a_large_file_is_found_by_its_time(tmp_path, monkeypatch):
     monkeypatch.setattr(answers, "SMALL", 100)
     live = live_of(folder)
     asked = []
-    monkeypatch.setattr(answers, "find", lambda *words: asked.append(words) or traces.find(*words))
+    monkeypatch.setattr(answers, "Search", lambda *words: asked.append(words) or traces.Search(*words))
 
     found = answers.trace(live, f"{9_999:032x}")
 
     assert ["slow", "late"] == [row["name"] for row in found["spans"]]
-    _, _, begin, end = asked[0]
+    _, _, begin, end, _ = asked[0]
     assert 0 < begin <= sum(map(len, lines[:150]))
     assert sum(map(len, lines[:212])) <= end <= sum(map(len, lines[:215]))  # a minute after both
+
+    answers.flame_of_trace(live, f"{9_999:032x}")  # as the command does, which has time
+
+    assert (0, traces.FOREVER) == asked[1][2:4]
 
 
 def test_trace_of_very_many_spans_keeps_its_longest(tmp_path, monkeypatch):
@@ -596,7 +713,7 @@ def test_trace_of_very_many_spans_keeps_its_longest(tmp_path, monkeypatch):
     spans = [span(f"c{at}", 0, at / 100, at + 2, 1) for at in range(1, 40)] + [span("root", 0, 1, 1)]
     folder = write(tmp_path / "run" / "77", traces_jsonl="".join(line_of([one]) for one in spans).encode())
 
-    nodes, left_out = traces.find(str(folder / "traces.jsonl"), f"{1:032x}")
+    nodes, left_out = traces.find(traces.Search(str(folder / "traces.jsonl"), f"{1:032x}"))
 
     assert ({"root", *(f"c{at}" for at in range(31, 40))}, 30) == ({node.name for node in nodes}, left_out)
     found = waterfall.trace_object("x", nodes, left_out, most=5)
@@ -606,17 +723,156 @@ def test_trace_of_very_many_spans_keeps_its_longest(tmp_path, monkeypatch):
     )
 
 
+def test_flame_graph_of_a_trace_is_of_all_its_spans(tmp_path, monkeypatch):
+    monkeypatch.setattr(traces, "MOST_SPANS", 10)
+    spans = [span("call", at, at + 0.5, at + 2, 1, otel_perf__self_time=0.25) for at in range(40)]
+    spans.append(span("root", 0, 40, 1))
+    folder = write(tmp_path / "run" / "77", traces_jsonl="".join(line_of([one]) for one in spans).encode())
+
+    found = answers.flame_of_trace(live_of(folder), f"{1:032x}")
+
+    assert ["all", "root", "call"] == [found["names"][number] for number in found["name"]]
+    assert [None, 1, 40] == found["calls"]
+    assert [40 * SECOND, 40 * SECOND, 20 * SECOND] == found["totalNs"]
+    assert [0, 20 * SECOND, 10 * SECOND] == found["selfNs"]
+    assert not found["partial"]
+
+
+def test_flame_graph_of_the_start_is_what_the_report_was_made_of(tmp_path, monkeypatch):
+    """However long it takes to read the file: the spans of the start are in memory."""
+    monkeypatch.setattr(traces, "MOST_SPANS", 1)
+    folder = write(tmp_path / "run" / "77")
+    live = live_of(folder)
+    (folder / "traces.jsonl").unlink()
+
+    found = answers.flame_of_trace(live, f"{1:032x}", patience=-1.0)
+
+    assert {"all", "startup", "CoreInit", "read"} == set(found["names"])
+    assert not found["partial"]
+
+
+def test_start_that_is_still_being_read_is_said_to_be_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(live_module, "SLICE", 100)
+    live = Live(str(write(tmp_path / "run" / "77", traces_jsonl="".join(START).encode())))
+    for _ in range(2):
+        live.advance()
+    assert (True, True) == (answers.start(live)["partial"], answers.flame_of_trace(live, f"{1:032x}")["partial"])
+
+    while live.advance():
+        pass
+    assert (False, False) == (answers.start(live)["partial"], answers.flame_of_trace(live, f"{1:032x}")["partial"])
+
+
+def test_file_that_is_not_read_to_its_end_in_time_is_said_to_be_so(tmp_path, monkeypatch):
+    spans = [span("call", at, at + 0.5, at + 2, 1) for at in range(4)]
+    folder = write(tmp_path / "run" / "77", traces_jsonl="".join(line_of([one]) for one in spans).encode())
+    live = live_of(folder)
+    clock = iter(range(100))
+    monkeypatch.setattr(traces, "monotonic", lambda: float(next(clock)))
+
+    found = answers.flame_of_trace(live, f"{1:032x}", patience=2.5)
+    assert (True, [None, 2]) == (found["partial"], found["calls"])
+    monkeypatch.setattr(answers, "PATIENCE", 2.5)
+    found = answers.trace(live, f"{1:032x}")
+    assert (True, 2) == (found["partial"], len(found["spans"]))
+    with pytest.raises(UserError, match=r"what was read of it in 2\.5 s has no such trace"):
+        answers.trace(live, f"{2:032x}")
+
+    found = answers.flame_of_trace(live, f"{1:032x}")
+    assert (False, [None, 4]) == (found["partial"], found["calls"])
+
+
+@settings(max_examples=100, deadline=None)
+@given(steps=st.lists(st.tuples(st.floats(0, 0.01), st.floats(1e-6, 0.01)), max_size=60), most=st.integers(1, 20))
+def test_parts_of_the_critical_path_are_joined_and_cover_it(steps, most):
+    parts, at = [], 0.0
+    for gap, length in steps:
+        parts.append((at + gap, at + gap + length))
+        at += gap + length
+
+    found = waterfall.joined(parts, 0.001, most)
+
+    assert len(found) <= most
+    assert all(any(begin <= one and other <= end for begin, end in found) for one, other in parts)
+    assert {begin for begin, _ in found} <= {begin for begin, _ in parts}
+    assert all(later[0] - earlier[1] >= 0.001 for earlier, later in pairwise(found))
+    if len(parts) <= most and all(later[0] - earlier[1] >= 0.001 for earlier, later in pairwise(parts)):
+        assert parts == found
+
+
+def test_start_of_thousands_of_calls_has_few_parts_and_each_row_s_time_on_the_path():
+    calls = [span("tiny", at / 1_000, at / 1_000 + 0.0005, 10 + at, 2) for at in range(2_000)]
+    rows = [span("root", 0, 2, 1), span("Load", 0, 2, 2, 1), *calls]
+
+    root, load, *others = waterfall.trace_object("x", nodes_of(rows), most=500)["spans"]
+
+    assert [[0.0005, 2.0]] == load["critical"]
+    assert (0.0, 1.0, 0.0005) == (root["onPath"], load["onPath"], others[0]["onPath"])
+    assert [others[0]["begin"], others[0]["begin"] + 0.0005] == others[0]["critical"][0]
+
+
+def nodes_of(spans):
+    data = {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}
+    return [node_of(one) for one in spans_of(data, Skipped())]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    spans=st.lists(
+        st.tuples(
+            st.sampled_from("abc"), st.integers(0, 12), st.integers(0, 6), st.integers(1, 20), st.integers(1, 4),
+            st.sampled_from([{}, {"otel_perf__self_time": 0.5}, {"otel_perf__detached": True}]),
+        ),
+        min_size=1, max_size=12, unique_by=lambda one: one[3],
+    )
+)  # fmt: skip
+def test_calls_make_the_tree_that_the_waterfall_shows(spans):
+    """Whatever comes first, is missing or was written twice."""
+    rows = [
+        span(name, begin, begin + length, id_, max(0, id_ - above), **says)
+        for name, begin, length, id_, above, says in spans
+    ]
+    rows.append(rows[0])
+    calls = traces.Calls()
+    for node in nodes_of(rows):
+        calls.add(node)
+
+    expected = {}
+    waiting = [(top, ()) for top in build_trace(nodes_of(rows)).tops()]
+    while waiting:
+        node, above = waiting.pop()
+        path = (*above, node.name)
+        count, total, own = expected.get(path, (0, 0.0, 0.0))
+        expected[path] = count + 1, total + node.duration, own + node.self_time
+        waiting.extend((child, path) for child in node.children)
+
+    found = {}
+    waiting = [(calls.tree(), ())]
+    while waiting:
+        branch, path = waiting.pop()
+        found[path] = branch.calls, branch.total, branch.own
+        waiting.extend((child, (*path, name)) for name, child in branch.children.items())
+    assert (None, 0.0, 0.0) == found.pop(())
+    assert {path: pytest.approx(numbers) for path, numbers in expected.items()} == found
+
+
+def test_calls_that_are_each_other_s_parents_are_a_tree_too():
+    calls = traces.Calls()
+    for node in nodes_of([span("a", 2, 3, 1, 2), span("b", 1, 4, 2, 1), span("c", 0, 1, 3, 1), span("d", 0, 1, 4, 4)]):
+        calls.add(node)
+
+    root = calls.tree()
+
+    assert {"b", "d"} == set(root.children)  # of a circle the first is the top
+    assert ["c"] == list(root.below("b").below("a").children)
+
+
 def test_waterfall_of_orphans_and_circles_is_in_pre_order():
     nodes = [
         span("a", 0, 9, 1, 5), span("b", 1, 2, 2, 1), span("c", 3, 4, 3, 4), span("d", 3, 4, 4, 3),
         span("b", 1, 2, 2, 1),
     ]  # fmt: skip
-    from otel_perf.analysis.model import node_of
-    from otel_perf.export.decode import spans_of
-    from otel_perf.export.json_values import Skipped
-
-    data = {"resourceSpans": [{"scopeSpans": [{"spans": nodes}]}]}
-    found = waterfall.trace_object("x", [node_of(one) for one in spans_of(data, Skipped())])
+    found = waterfall.trace_object("x", nodes_of(nodes))
 
     assert ["a", "b", "c", "d"] == sorted(row["name"] for row in found["spans"])
     for number, row in enumerate(found["spans"]):

@@ -65,8 +65,6 @@ export interface Overview {
   damaged: number;
   /** Calls of the whole run by duration, the slowest first, at most 50. */
   slowest: SlowCall[];
-  /** Of a state event only: the address says `newest`, so another run takes its place as soon as it begins. */
-  newest?: boolean;
   /** Why nothing is there to see in a panel, and how to mend that: keys `profile`, `metrics`, `start`. */
   empty: Record<string, string>;
 }
@@ -91,6 +89,8 @@ export interface Waterfall {
   spans: WaterfallSpan[];
   /** Spans that were left out: the shortest. */
   folded: number;
+  /** Of a trace in a large file: reading took too long, so there may be more of it. */
+  partial?: boolean;
 }
 
 export interface WaterfallSpan {
@@ -106,6 +106,8 @@ export interface WaterfallSpan {
   self: number | null;
   /** Parts of it that lie on the critical path, [from, to] in seconds after the beginning. */
   critical: [number, number][];
+  /** Seconds of it on the critical path: its parts may be joined, where they are many. */
+  onPath: number;
   /** Why it took so long, in words. */
   why: string | null;
   file: string | null;
@@ -173,6 +175,8 @@ export interface Flame {
   modules: string[];
   /** Nodes that were left out of the record, as one. */
   overflow: boolean;
+  /** Of a trace in a large file: reading took too long, so there may be more of it. */
+  partial?: boolean;
 }
 
 export interface FunctionsAnswer {
@@ -197,8 +201,8 @@ export interface FunctionRow {
 /**
  * Server-sent events; `id:` is the position, so that a browser that comes back is told only what it missed (after more
  * than ten minutes: ask for the series again). The first `samples` repeats the last ten seconds. A comment comes at least
- * every four seconds. Where the address says `newest` and there is no run yet, the stream is open and silent; when another
- * run begins, `state` is of that one (`report.run` tells). `gone` is the last event.
+ * every four seconds. The stream is of one process to its end: the one that the address names when it is asked for. `gone`
+ * is the last event.
  *
  *     event: state      data: Overview without `report.start` once that is over (it does not change); at most once a second
  *     event: samples    data: Samples; once a second, raw 1 Hz points since the last

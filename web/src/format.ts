@@ -1,10 +1,12 @@
 /**
- * Numbers and moments as people read them; the same words as the report's (`otel_perf/amounts.py`).
+ * Numbers and moments as people read them; the same words as the report's (`otel_perf/amounts.py`):
+ * tests/unit/amounts.json holds both to them.
  *
  * Durations are seconds, moments milliseconds since 1970.
  */
 
 const NONE = '–';
+const TINY = 1e-6; // below which a number is only told to be less
 
 /** At most three significant digits of a value from 0 to 1000, and no needless zero. */
 export function three(value: number): string {
@@ -36,7 +38,8 @@ export function duration(seconds: number | null | undefined): string {
 /** A number of things: exact below 1000, else `12.3 k`. */
 export function count(number: number | null | undefined): string {
   if (number === null || number === undefined || !Number.isFinite(number)) return NONE;
-  return Math.abs(number) < 1000 ? String(Math.trunc(number)) : (number < 0 ? '−' : '') + scaled(Math.abs(number), ['', 'k', 'M', 'G']);
+  const size = Math.abs(number);
+  return (number <= -1 ? '−' : '') + (size < 1000 ? String(Math.trunc(size)) : scaled(size, ['', 'k', 'M', 'G']));
 }
 
 /** Bytes as `2.3 MB` (10⁶). */
@@ -50,12 +53,12 @@ export function plural(number: number, noun: string): string {
   return `${count(number)} ${noun}${number === 1 ? '' : 's'}`;
 }
 
-/** A number of any size with three significant digits, never in powers of ten. */
-function short(value: number): string {
-  if (value === 0) return '0';
+/** A number of any size with at most three significant digits, never in powers of ten. */
+export function short(value: number): string {
   const size = Math.abs(value);
   const sign = value < 0 ? '−' : '';
-  if (size >= 1000) return sign + scaled(size, ['', 'k', 'M', 'G']);
+  if (size >= 999.5) return sign + scaled(size, ['', 'k', 'M', 'G']);
+  if (size > 0 && size < TINY) return value < 0 ? '>−0.000001' : '<0.000001';
   return sign + String(Number(size.toPrecision(3)));
 }
 
@@ -71,16 +74,16 @@ export function amount(value: number | null | undefined, unit: string | null | u
   const per = rate ? '/s' : '';
   if (base === 's') return rate ? `${duration(value)} per s` : duration(value);
   if (base === 'By') return bytes(value) + per;
-  if (base === '%' || base === '1') return base === '%' ? `${short(value * 100)} %${per}` : short(value) + per;
-  if (base === '{cpu}') return `${short(value)} ${value === 1 ? 'core' : 'cores'}${per}`;
-  const noun = base.replace(/[{}]/g, '').replaceAll('_', ' ');
-  if (!noun) return short(value) + per;
-  if (!base.startsWith('{')) return `${short(value)} ${noun}${per}`;
-  return `${short(value)} ${value === 1 ? noun : pluralOf(noun)}${per}`;
+  const number = short(base === '%' ? value * 100 : value);
+  let noun = base === '1' ? '' : base === '{cpu}' ? 'core' : base.replace(/[{}]/g, '').replaceAll('_', ' ');
+  if (base.startsWith('{') && number !== '1') noun = pluralOf(noun);
+  return `${number} ${noun}`.trimEnd() + per;
 }
 
 function pluralOf(noun: string): string {
-  return /(s|x|ch|sh)$/.test(noun) ? (noun.endsWith('s') ? noun : `${noun}es`) : `${noun}s`;
+  if (/[^s]s$/.test(noun)) return noun; // it is one already
+  if (/[^aeiou]y$/.test(noun)) return `${noun.slice(0, -1)}ies`;
+  return noun + (/(ss|x|ch|sh)$/.test(noun) ? 'es' : 's');
 }
 
 /** The same without the name of what is counted, for a table or an axis that says it elsewhere. */

@@ -14,7 +14,7 @@ import type { Baseline, Place, Range, Source } from './source/source.ts';
 import { wake } from './ui/frames.ts';
 
 const EVERY = 2000; // ms between two looks at what costs the server more than a push
-const RUNS_EVERY = 5000;
+const RUNS_EVERY = 2000;
 const RUNS_SELDOM = 15_000;
 const LATE = 3000; // ms that a range may end before the newest record and still grow
 
@@ -126,9 +126,8 @@ const listener = {
   gone(error: string): void {
     failure.value = error;
   },
-  connected(stands: boolean, says: string | null): void {
+  connected(stands: boolean, says: string | null, again: boolean): void {
     if (stands) {
-      const again = lost.value !== null;
       lost.value = null;
       if (again) timeline.refetch(); // what was missed meanwhile
     } else {
@@ -149,6 +148,7 @@ function told(next: Overview): void {
     overview.value = next;
     if (next.read >= next.total) progress.value = null;
     timeline.trends(next.report.metrics);
+    timeline.alerted(next.report.alerts);
   });
   const at = place.value;
   if (!at) return;
@@ -209,8 +209,7 @@ export function resetCharts(): void {
 export function compareStart(other: RunRow | null): void {
   earlierRun.value = other;
   earlier.clear();
-  const process = other?.processes[0]?.name;
-  if (other && process) void earlier.load((signal) => source.start({ run: other.name, process }, signal));
+  if (other) void earlier.load((signal) => source.start({ run: other.name, process: 'first' }, signal));
 }
 
 async function watchRuns(): Promise<void> {
@@ -230,7 +229,7 @@ async function watchRuns(): Promise<void> {
 function wanted(): Place {
   const asked = new URLSearchParams(location.hash.slice(1));
   const { asked: run, askedProcess: process, runs: all } = runs.value!;
-  if (!source.live) return { run: all[0].name, process: all[0].processes[0]?.name ?? 'first' };
+  if (!source.live) return { run: all[0].name, process: 'first' };
   follows = !asked.has('run') && run === null;
   return { run: asked.get('run') ?? run ?? 'newest', process: asked.get('process') ?? process ?? 'first' };
 }
@@ -238,7 +237,7 @@ function wanted(): Place {
 /** Go on to a run that has begun: where nobody chose a run, the one that is shown is over, and nothing is looked at closely. */
 function followNewest(): void {
   const next = newer.value;
-  if (!follows || !next?.running || running.value || range.value || trace.value || base.value || paused.value) return;
+  if (!follows || !next || running.value || range.value || trace.value || base.value || paused.value) return;
   open({ run: next.name, process: 'first' });
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Buckets, indexAt, joined, valueAt } from '../src/charts/buckets.ts';
+import { Buckets, indexAt, joined } from '../src/charts/buckets.ts';
 
 const T0 = 1_795_859_516_000;
 
@@ -20,7 +20,8 @@ test('of a hundred thousand points at most three hundred are left, and no peak i
   assert.ok(points.length <= 300 && points.length > 140, `${points.length}`);
   assert.equal(900, Math.max(...(points.high as number[])));
   assert.equal(-5, Math.min(...(points.low as number[])));
-  assert.deepEqual([1, 900], valueAt(points, T0 + 77_777_000));
+  const at = indexAt(points.times, T0 + 77_777_000);
+  assert.deepEqual([1, 900], [points.low[at], points.high[at]]);
 });
 
 test('buckets lie on a grid that stands still while time goes on', () => {
@@ -51,8 +52,7 @@ test('a gap stays a gap, and is filled by what was measured beside it', () => {
   points.add(T0 + 1000, null);
   points.add(T0 + 9000, 2);
 
-  assert.equal(null, valueAt(points, T0 + 5000));
-  assert.equal(2, points.last);
+  assert.deepEqual([1, null, 2], points.high);
   for (let i = 10; i < 20; i++) points.add(T0 + i * 1000, i);
   assert.ok(points.high.every((each) => each !== null));
 });
@@ -77,4 +77,22 @@ test('series of different moments share an axis', () => {
   b.add(2000, 20);
 
   assert.deepEqual([[1000, 2000, 3000, 4000], [1, 1, 3, 3], [null, 20, 20, 20]], joined([a, b], 4000));
+});
+
+test('of several lines neither a peak nor a dip is lost, and each ends with its newest value', () => {
+  const [wide, plain] = [new Buckets(), new Buckets()];
+  wide.add(0, 1, 9);
+  wide.add(1000, 0, 8);
+  plain.add(0, 5);
+
+  assert.deepEqual([[0, 500, 1000, 1500, 2000], [1, 9, 0, 8, 3], [5, 5, 5, 5, 5]], joined([wide, plain], 2000, [3, 5]));
+  assert.deepEqual([[0, 500, 1000, 1500, 2000], [1, 9, 0, 8, 8], [5, 5, 5, 5, 5]], joined([wide, plain], 2000));
+});
+
+test('a line that stopped does not go on with what it was last', () => {
+  const points = new Buckets();
+  points.add(0, 1);
+  points.add(1000, null);
+
+  assert.deepEqual([[0, 1000, 2000], [1, null, null]], joined([points], 2000, [1]));
 });

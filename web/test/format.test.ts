@@ -1,32 +1,35 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { amount, bare, bytes, change, count, cut, duration, moment, percent, place, three, visible, zoned } from '../src/format.ts';
+import { amount, bare, bytes, change, count, cut, duration, moment, percent, place, plural, three, visible, zoned } from '../src/format.ts';
+
+interface Table {
+  duration: [number, string][];
+  count: [number, string][];
+  bytes: [number, string][];
+  plural: [number, string, string][];
+  amount: [number, string, string, string][];
+}
 
 test('a number has at most three significant digits and no needless zero', () => {
   assert.deepEqual(['1.23', '1', '12.3', '10', '123', '0'], [1.234, 1, 12.34, 9.996, 123.4, 0].map(three));
 });
 
-test('a duration is told in the units of a person', () => {
-  const seconds = [0, 3.2e-8, 0.000412, 0.412, 0.99996, 1.93, 59.96, 124, 3600, 11_100, 200_000, 900_000];
-  const told = ['0 ms', '32 ns', '412 µs', '412 ms', '1 s', '1.93 s', '1 min', '2 min 4 s', '1 h', '3 h 5 min', '55 h 33 min', '10 d 10 h'];
-  assert.deepEqual(told, seconds.map(duration));
+test('numbers are said as in the report and in a terminal', () => {
+  const table = JSON.parse(readFileSync(new URL('../../../../tests/unit/amounts.json', import.meta.url), 'utf8')) as Table;
+  const typed = (text: string): string => text.replaceAll('-', '−');
+  const unit = (base: string, form: string): string => base + (form === 'rate' ? '/s' : '');
+
+  for (const [name, say] of [['duration', duration], ['count', count], ['bytes', bytes]] as const) {
+    assert.deepEqual(table[name].map(([value]) => say(value)), table[name].map(([, told]) => typed(told)), name);
+  }
+  assert.deepEqual(table.plural.map(([number, noun]) => plural(number, noun)), table.plural.map(([, , told]) => told));
+  assert.deepEqual(table.amount.map(([value, base, form]) => amount(value, unit(base, form))), table.amount.map((each) => typed(each[3])));
 });
 
 test('what is unknown is a dash, and nothing is minus a word', () => {
   assert.deepEqual(['–', '–', '–', '–'], [duration(null), count(undefined), bytes(NaN), amount(null, 's')]);
   assert.equal('−12 ms', duration(-0.012));
-});
-
-test('a count is exact below a thousand, bytes are powers of ten', () => {
-  assert.deepEqual(['0', '999', '12.3 k', '1 M'], [0, 999, 12_345, 999_999].map(count));
-  assert.deepEqual(['0 B', '36.9 MB', '150 MB', '2.3 GB'], [0, 36_888_576, 150e6, 2.3e9].map(bytes));
-});
-
-test('a value has the unit of its metric beside it', () => {
-  const values: [number, string][] = [[0.016, '{cpu}'], [1, '{cpu}'], [0.0808, '%'], [3, '{thread}'], [1, '{thread}'], [1.5e6, 'By/s'], [2, 's'],
-    [5, '{context_switch}/s'], [0.5, '1'], [62.21, ''], [7, 'packets/s']]; // prettier-ignore
-  const told = ['0.016 cores', '1 core', '8.08 %', '3 threads', '1 thread', '1.5 MB/s', '2 s', '5 context switches/s', '0.5', '62.2', '7 packets/s'];
-  assert.deepEqual(told, values.map(([value, unit]) => amount(value, unit)));
 });
 
 test('an axis leaves out what is counted', () => {

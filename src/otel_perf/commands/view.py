@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
+import signal
 import sys
+import tempfile
 import time
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -15,6 +19,8 @@ from otel_perf.errors import UserError
 from otel_perf.export.runs import find_run, find_runs, pick_process, runs_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from otel_perf.view.runs import Runs
 
 ZOMBIE = psutil.STATUS_ZOMBIE
@@ -24,6 +30,12 @@ LINGER = (
 )
 MOST_FILES = 4_096  # that the program may have open
 NICE = 10  # such a server leaves the CPU to the program
+LEADS = """\
+<!doctype html>
+<meta charset="utf-8"><meta name="referrer" content="no-referrer"><title>otel-perf view</title>
+<meta http-equiv="refresh" content="0; url={address}">
+<p><a href="{address}">the run</a></p>
+"""
 
 DESCRIPTION = """\
 Show a run in the browser: whether all is well, CPU, memory and threads over time with the alerts, flame graph and
@@ -39,7 +51,8 @@ examples:
   otel-perf run --view -- python app.py  with the program
 
 The page is served to this machine alone, and only to the browser that opens the printed address: its token is valid
-until the server ends (Ctrl-C). Nothing is written, and the program that is measured is not touched.
+until the server ends (Ctrl-C). Nothing is written, but for a file of yours alone that leads --open to the page and is
+removed at the end; the program that is measured is not touched.
 
 exit status: 0 it was ended, 1 it cannot listen, 2 there is no such run or the command line is wrong"""
 
@@ -93,12 +106,30 @@ def main(argv: list[str]) -> int:
     else:
         ends = Companion(options.beside, runs, options.linger).is_over
         _tell(address)
-    if options.open:
-        import webbrowser
-
-        webbrowser.open(address)
-    server.serve(runs, listener, token, ends)
+    with _opened(address) if options.open else nullcontext():
+        server.serve(runs, listener, token, ends)
     return 0
+
+
+@contextmanager
+def _opened(address: str) -> Iterator[None]:
+    """Open *address* in the browser, by a file that leads there: every user can read a browser's command line."""
+    import webbrowser
+
+    signal.signal(signal.SIGTERM, _end)  # uvicorn ends, then the signal is raised again
+    file, path = tempfile.mkstemp(prefix="otel-perf-view-", suffix=".html")  # for its owner alone
+    try:
+        with open(file, "w", encoding="ascii") as page:
+            page.write(LEADS.format(address=address))
+        webbrowser.open(Path(path).as_uri())
+        yield
+    finally:
+        with suppress(OSError):
+            os.unlink(path)
+
+
+def _end(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _step_aside() -> None:

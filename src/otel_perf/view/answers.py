@@ -7,26 +7,29 @@ Moments are milliseconds since 1970; a range without begin or end is all there i
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from math import inf
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from otel_perf.analysis.advice import explain
 from otel_perf.analysis.as_json import report_object, start_objects
 from otel_perf.analysis.functions import functions_of
 from otel_perf.analysis.model import text_of
 from otel_perf.analysis.report import headline
 from otel_perf.analysis.startup import build_start
+from otel_perf.errors import UserError
 from otel_perf.export.runs import TRACES
 
 from .encode import encode
 from .live import PLAIN
 from .profile import MOST_NODES, flame_object, tree_of
-from .traces import FOREVER, LATE, SMALL, find, tree_of_nodes
+from .traces import FOREVER, LATE, PATIENCE, SMALL, Calls, Search, find
 from .waterfall import MOST, start_object, trace_object
 
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Sized
 
     from otel_perf.analysis.functions import FunctionRow
-    from otel_perf.analysis.model import Call, Node, Process
+    from otel_perf.analysis.model import Call, Process
 
     from .live import Live
     from .profile import Paths
@@ -49,23 +52,36 @@ NO_START = (
 )
 
 
-def overview(live: Live) -> dict[str, Any]:
-    """Return Overview."""
+class OfStart(NamedTuple):
+    """What is told of the start: the verdict, what the report says of it, and its Waterfall, None if there is none."""
+
+    verdict: str
+    report: dict[str, Any]
+    waterfall: dict[str, Any] | None
+
+
+def overview(live: Live, most: int = MOST) -> dict[str, Any]:
+    """Return Overview; *most* is what start() will be asked for, since both are made at once."""
+    return _overview_and_key(live, most)[0]
+
+
+def _overview_and_key(live: Live, most: int = MOST) -> tuple[dict[str, Any], object]:
+    """Return Overview, and what is another one when it has changed."""
+    of_start, number = live.of_start(lambda process: _of_start(process, most))
     with live.lock:
         process = live.settled()
-        key = (live.version, process.running, live.total)
-        return live.once("overview", key, lambda: _overview(live, process))
+        key = (live.path, live.version, process.running, live.total, number)
+        return live.once("overview", key, lambda: _overview(live, process, of_start)), key
 
 
-def _overview(live: Live, process: Process) -> dict[str, Any]:
-    verdict, of_start = live.once("of the start", _start_key(process), lambda: _of_start(process))
-    report = live.once("report", (live.version, process.running), lambda: report_object(process, of_start))
+def _overview(live: Live, process: Process, of_start: OfStart) -> dict[str, Any]:
+    report = report_object(process, of_start.report)
     root = process.root
     origin = text_of(process.resource, "otel_perf.imported.from")
     began = root.start if root is not None else min([node.start for node in process.nodes], default=live.first)
     return {
         "report": report,
-        "verdict": verdict,
+        "verdict": of_start.verdict,
         "running": bool(process.running),
         "began": began / 1e6 if began else None,
         "last": live.last / 1e6 if live.last else None,
@@ -86,20 +102,15 @@ def _overview(live: Live, process: Process) -> dict[str, Any]:
     }
 
 
-def _of_start(process: Process) -> tuple[str, dict[str, Any]]:
-    """Return the verdict and what the report says of the start, but for the path of which the waterfall has it all."""
-    found = start_objects(process)
+def _of_start(process: Process, most: int) -> OfStart:
+    """Return that; the report's part without the path, of which the waterfall has it all."""
+    start = build_start(process)
+    explained = None if start is None else (start, explain(process, start))
+    found = start_objects(process, explained)
     if found["start"] is not None:
         found["start"] = {key: value for key, value in found["start"].items() if key not in ELSEWHERE}
-    return headline(process, build_start(process), PLAIN), found
-
-
-def _start_key(process: Process) -> object:
-    """Return what is another one when the report says something else of the start."""
-    empty = not process.points and not process.after.spans
-    unfinished = None if process.running else process.unfinished  # of what goes on, the start says nothing
-    said = str([process.usable, process.ended, unfinished, process.resource, process.root_attributes])
-    return len(process.nodes), process.running, process.root is None, empty, said
+    waterfall = None if explained is None else start_object(process, *explained, most)
+    return OfStart(headline(process, start, PLAIN), found, waterfall)
 
 
 def _call(call: Call) -> dict[str, Any]:
@@ -117,10 +128,14 @@ def _call(call: Call) -> dict[str, Any]:
 
 def start(live: Live, most: int = MOST) -> dict[str, Any] | None:
     """Return the start as a Waterfall of at most so many rows, None if none was recorded."""
+    of_start, _ = live.of_start(lambda process: _of_start(process, most))
+    return None if of_start.waterfall is None else of_start.waterfall | {"partial": _goes_on(live)}
+
+
+def _goes_on(live: Live) -> bool:
+    """Say whether the end of the start is still to be read."""
     with live.lock:
-        process = live.settled()
-        key = (most, len(process.nodes), process.root is None)
-        return live.once("start", key, lambda: start_object(process, most))
+        return live.settled().root is None and live.read < live.total
 
 
 def series(
@@ -210,58 +225,81 @@ def _function(row: FunctionRow) -> dict[str, Any]:
 
 
 def trace(live: Live, trace_id: str) -> dict[str, Any] | None:
-    """Return a trace as a Waterfall; None if there is none."""
+    """Return a trace as a Waterfall; None if there is none.
+
+    Raises: UserError: the file is too large to know.
+    """
     with live.lock:
-        if trace_id == live.settled().start_trace:
-            return start(live)
-    nodes, left_out = _nodes_of(live, trace_id)
-    return trace_object(trace_id, nodes, left_out) if nodes else None
+        of_start = trace_id == live.settled().start_trace
+    if of_start:
+        return start(live)
+    search = _search(live, trace_id, PATIENCE)
+    nodes, left_out = find(search)
+    _known(search, nodes)
+    return trace_object(trace_id, nodes, left_out) | {"partial": search.partial} if nodes else None
 
 
-def flame_of_trace(live: Live, trace_id: str) -> dict[str, Any] | None:
-    """Return the Flame of one trace; None if there is none."""
-    nodes, _ = _nodes_of(live, trace_id)
-    if not nodes:
+def flame_of_trace(live: Live, trace_id: str, patience: float = inf) -> dict[str, Any] | None:
+    """Return the Flame of one trace, of all its spans; None if there is none.
+
+    Args:
+        live: the process.
+        trace_id: 32 lower case hex digits.
+        patience: seconds that may be spent with reading; a start is in memory.
+
+    Raises: UserError: the file is too large to know.
+    """
+    with live.lock:
+        process = live.settled()
+        nodes = list(process.nodes) if trace_id == process.start_trace else []
+    search = _search(live, trace_id, patience)
+    calls = Calls()
+    for node in nodes or search.nodes():
+        calls.add(node)
+    _known(search, calls)
+    if not calls:
         return None
-    began, end = min(node.start for node in nodes), max(node.end for node in nodes)
-    return flame_object(tree_of_nodes(nodes), began / 1e6, end / 1e6)
+    partial = _goes_on(live) if nodes else search.partial
+    return flame_object(calls.tree(), calls.began / 1e6, calls.end / 1e6) | {"partial": partial}
 
 
-def _nodes_of(live: Live, trace_id: str) -> tuple[list[Node], int]:
-    """Return the spans of a trace, read from the file, and how many more there are."""
+def _known(search: Search, found: Sized) -> None:
+    if search.partial and not len(found):
+        mend = "otel-perf flame --trace reads all of it"
+        raise UserError(f"the file is large, and what was read of it in {PATIENCE:g} s has no such trace; {mend}")
+
+
+def _search(live: Live, trace_id: str, patience: float) -> Search:
+    """Return the search for the spans of a trace in the file: where it is, if that is known and time is short."""
     begin, end = 0, FOREVER
     with live.lock:
-        if live.tails[TRACES].offset > SMALL:
+        if patience < inf and live.tails[TRACES].offset > SMALL:
             known = [call.node for call in live.settled().calls if call.trace_id == trace_id]
             if known:
                 begin = live.places.before(min(node.start for node in known))
                 end = live.places.after(max(node.end for node in known) + LATE)
-    return find(os.path.join(live.path, TRACES), trace_id, begin, end)
+    return Search(os.path.join(live.path, TRACES), trace_id, begin, end, patience)
 
 
 # --- for the push -----------------------------------------------------------------------------------------------------
 
 
-def state(live: Live, newest: bool) -> tuple[str, object]:
-    """Return the Overview as JSON, and what is another one when it has changed.
+def state(live: Live, whole: bool = True) -> tuple[str, object, bool]:
+    """Return the Overview as JSON, what is another one when it has changed, and whether the start in it is over.
 
-    A start that is over does not change, so it is not sent again and again.
-
-    Args:
-        live: the process.
-        newest: the page asked for the newest run.
+    A start that is over does not change: who has been told of it is told the rest, which is not *whole*.
     """
+    found, key = _overview_and_key(live)
+    start = found["report"]["start"]
+    over = start is not None and start["complete"]
     with live.lock:
-        found = overview(live)
-        key = (live.path, live.version, found["running"], found["total"])
-        return live.once(f"state {newest}", key, lambda: _state_text(found, newest)), key
+        name = "state" if whole or not over else "state without the start"
+        return live.once(name, key, lambda: _state_text(found, whole or not over)), key, over
 
 
-def _state_text(found: dict[str, Any], newest: bool) -> str:
+def _state_text(found: dict[str, Any], whole: bool) -> str:
     report = found["report"]
-    if report["start"] is not None and report["start"]["complete"]:
-        report = {key: value for key, value in report.items() if key != "start"}
-    return encode(found | {"report": report, "newest": newest})
+    return encode(found if whole else found | {"report": {name: report[name] for name in report if name != "start"}})
 
 
 def samples(live: Live, after: float | None) -> tuple[float, dict[str, Any] | None]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 RAW = 14_400  # points of one second each that a metric of the report keeps: four hours
 RAW_OF_OTHERS = 3_600
-MOST = 400  # series beside those of the report
+MOST = 400  # series beside those of the report: the first, as docs/view.md says
 GAP = 3.0  # times the usual distance of two points that is a gap
 SECOND = 1_000.0  # milliseconds
 ROUNDING = 0.5  # milliseconds by which two moments may differ that are one
@@ -73,6 +73,8 @@ _LABELS = {
     "otel_perf.self.dropped": "dropped records",
 }
 _SHARES = {CPU_SHARE[0][0]: "CPU, share", MEMORY_SHARE[0]: "memory, share"}
+_POINTS = {"otel_perf.score": ("{point}", "of 100")}
+_ONE_CPU = ("otel_perf.self.cpu_time",)  # seconds in a second are a share of that, of everything else one of the time
 _ORDER = (  # by the beginning of the name; the application's own come first
     "cpython.gc.", "otel_perf.gc.", "system.network.", "process.disk.", "system.disk.", "otel_perf.score", "process.",
     "otel_perf.process.", "system.cpu.", "otel_perf.system.", "system.", "otel_perf.self.",
@@ -86,15 +88,18 @@ class Chart:
         metric: the instrument, and
         name: with its attributes.
         points: moments in milliseconds since 1970, and values.
+        unit: of these, ``%`` for a share that is meant in percent, and
+        whole: what it is a share of, ``of the time``; empty where nobody knows, or it is none.
     """
 
-    __slots__ = ("_before", "_rate", "metric", "name", "points", "unit")
+    __slots__ = ("_before", "_rate", "metric", "name", "points", "unit", "whole")
 
     def __init__(self, point: Point) -> None:
         self.metric = point.metric
         self.name = _name_of(point.metric, point.attributes)
         self._rate = point.monotonic or point.type == "exponentialHistogram"
-        self.unit = _per_second("{call}" if point.type == "exponentialHistogram" else point.unit, self._rate)
+        unit = "{call}" if point.type == "exponentialHistogram" else point.unit
+        self.unit, self.whole = _unit_of(point.metric, unit, self._rate)
         self.points = Ring(RAW_OF_OTHERS)
         self._before: tuple[float, float] | None = None
 
@@ -119,7 +124,6 @@ class Charts:
     def __init__(self) -> None:
         self._main: dict[str, Series] = {}
         self._others: dict[SeriesKey, Chart] = {}
-        self.left_out = 0  # points of series that were one too many
 
     def point(self, point: Point, key: SeriesKey) -> None:
         """Take a point of the series *key*."""
@@ -132,10 +136,7 @@ class Charts:
             return
         chart = self._others.get(key)
         if chart is None:
-            if name.startswith(_LEFT_OUT) and name not in _KEPT:
-                return
-            if len(self._others) >= MOST:
-                self.left_out += 1
+            if (name.startswith(_LEFT_OUT) and name not in _KEPT) or len(self._others) >= MOST:
                 return
             chart = self._others[key] = Chart(point)
         chart.add(point)
@@ -221,11 +222,12 @@ def _row_object(row: Row) -> dict[str, Any]:
 
 def _chart_object(chart: Chart, process: Process) -> dict[str, Any]:
     last = chart.points.last
-    whole = whole_of(chart.metric, process.resource)
+    share = whole_of(chart.metric, process.resource)
+    whole = share or chart.whole
     return {
         "name": chart.name,
         "label": _LABELS.get(chart.metric, chart.metric),
-        "unit": "%" if whole else chart.unit,
+        "unit": "%" if share else chart.unit,
         "of": whole.removeprefix("of ") or None,
         "group": "more",
         "last": None if last is None else _short(last[1]),
@@ -241,10 +243,11 @@ def _name_of(metric: str, attributes: dict[str, Any]) -> str:
     return f"{metric}{{{inner[:LONGEST]}}}"
 
 
-def _per_second(unit: str, rate: bool) -> str:
-    if not rate:
-        return unit
-    return "1" if unit == "s" else f"{unit or '1'}/s"  # seconds in a second are a share
+def _unit_of(metric: str, unit: str, rate: bool) -> tuple[str, str]:
+    """Return in which unit a *metric* is shown that is measured in *unit*, and what it is a share of, if it is one."""
+    if rate and unit == "s":
+        return "%", "of one CPU" if metric in _ONE_CPU else "of the time"
+    return (f"{unit or '1'}/s", "") if rate else _POINTS.get(metric, (unit, ""))
 
 
 def _rank(metric: str) -> int:

@@ -2,7 +2,10 @@
 
 Every request passes Guard first. Its name must be this server's, so that no other site's name can lead here (DNS
 rebinding); it brings the cookie that the address with the token was exchanged for; and every response, errors too, has
-the headers that keep a page from running or loading anything else. Reading order: answer(), Guard.
+the headers that keep a page from running or loading anything else.
+
+Cookies know no ports: the browser gives ours to every server that it visits by our name, 127.0.0.1. So it has a value
+of its own, never the token, that opens this server as long as that lives. Reading order: answer(), Guard.
 """
 
 from __future__ import annotations
@@ -56,8 +59,9 @@ class Guard:
     def __init__(self, app: Any, port: int, token: str) -> None:
         self.app = app
         self.hosts = (f"{ADDRESS}:{port}", f"localhost:{port}")
-        self.cookie = f"otel_perf_{port}"  # cookies know no ports: two servers would overwrite each other's
+        self.cookie = f"otel_perf_{port}"  # two servers would overwrite each other's
         self.token = token
+        self.session = secrets.token_urlsafe(24)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or pass it on."""
@@ -100,14 +104,18 @@ class Guard:
         for header in headers.get("cookie", []):
             for pair in header.split(";"):
                 name, _, value = pair.strip().partition("=")
-                if name == self.cookie and secrets.compare_digest(value.encode(), self.token.encode()):
+                if name == self.cookie and secrets.compare_digest(value.encode(), self.session.encode()):
                     return None
         return failure(OPEN_ANEW, 403)
 
     def _exchange(self) -> Response:
-        """Take the token out of the address: a browser's history and the page's own scripts do not get it."""
+        """Take the token out of the address: a browser's history and the page's own scripts do not get it.
+
+        A strict cookie would not be sent to where this leads if the address was a link in a web terminal or a chat. A
+        lax one goes with what is opened in a tab, never with what another site loads; and nothing can be changed here.
+        """
         found = Response(status_code=303, headers={"location": "/"})
-        found.set_cookie(self.cookie, self.token, httponly=True, samesite="strict", path="/")
+        found.set_cookie(self.cookie, self.session, httponly=True, samesite="lax", path="/")
         return found
 
 

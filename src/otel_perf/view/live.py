@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event, RLock
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 from otel_perf.alerts import ESCALATED, RAISED, RESOLVED
 from otel_perf.analysis.loading import Reader
@@ -26,7 +27,7 @@ from .traces import Places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any, TypeVar
+    from typing import TypeVar
 
     from otel_perf.analysis.loading import SeriesKey
     from otel_perf.export.decode import Log, Point
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 SLICE = 2**19  # bytes that are read at once: whoever asks waits for no more than that
 MOST_MARKERS = 500
+SHARE = 0.1  # of the time in which a start that is not over is explained
 STALL = 0.5  # seconds by which a sample must come late to be told
 _KINDS = {RAISED: "alert", ESCALATED: "escalated", RESOLVED: "resolved"}
 PLAIN = Style(width=10**6)  # a page wraps its lines itself
@@ -55,6 +57,17 @@ class Marker:
         return {name: getattr(self, name) for name in ("time", "kind", "severity", "text", "budget")}
 
 
+@dataclass(slots=True)
+class Rare:
+    """What was made of a start, of what, and until when (monotonic seconds) that is good enough if spans were added."""
+
+    value: Any = None
+    key: object = None
+    stands: object = None
+    number: int = 0
+    until: float = 0.0
+
+
 class Live(Reader):
     """A process, as far as it was read. All methods may be called from any thread.
 
@@ -65,11 +78,14 @@ class Live(Reader):
         awaited: until which moment (monotonic seconds) an answer waits for that.
         stale: its files are others by now: whoever follows it has to begin anew.
         version: changes whenever something was read.
+        building: is held by whoever joins the spans of the start to a tree: of a large one that takes seconds, in which
+            others read on. Who wants both locks takes this one first.
     """
 
     def __init__(self, path: str, others: Iterable[str] = ()) -> None:
         super().__init__(path, others)
         self.lock = RLock()
+        self.building = RLock()
         self.error = ""
         self.whole = Event()
         self.awaited = 0.0
@@ -81,6 +97,7 @@ class Live(Reader):
         self.places = Places()
         self._markers: list[Marker] = []
         self._cached: dict[str, tuple[object, Any]] = {}
+        self._of_start = Rare()
         with suppress(ConfigError):  # as the report: a program that ran elsewhere is no reason to judge our settings
             self._known.budgets = load()
 
@@ -153,12 +170,31 @@ class Live(Reader):
         return not self._ended() and still_runs(self._known, self.first)
 
     def settled(self) -> Process:
-        """Return the process as it is known by now; for whoever holds the lock."""
+        """Return the process as it is known by now; for whoever holds the lock, as long as he does."""
         running = self.running
         process = self.process()
         process.running = running
         self.charts.settle()
         return process
+
+    def of_start(self, make: Callable[[Process], T]) -> tuple[T, int]:
+        """Return what *make* gave of the start, and a number that is another one when that is.
+
+        It is made once of each start, and at once when that ends; while spans are added, in a SHARE of the time.
+        """
+        with self.building:
+            with self.lock:
+                process = self.settled()
+                process = replace(process, nodes=list(process.nodes))
+            key, now = _key_of(process), monotonic()
+            stands = process.root is None, process.running
+            found = self._of_start
+            if found.stands != stands or (key != found.key and now >= found.until):
+                found.value, found.key, found.stands = make(process), key, stands
+                found.number += 1
+                found.until = now + (monotonic() - now) / SHARE
+            value: T = found.value
+            return value, found.number
 
     def _mark(self, marker: Marker) -> None:
         self._markers.append(marker)
@@ -166,12 +202,12 @@ class Live(Reader):
             del self._markers[0]
 
     def all_markers(self, process: Process) -> list[Marker]:
-        """Return what charts mark, of the *process* that settled() gave."""
+        """Return what charts mark, in the order of time, of the *process* that settled() gave."""
         ready = []
         if process.root is not None:
             text = f"ready after {PLAIN.duration(process.root.duration)}"
             ready = [Marker(process.root.end / 1e6, "ready", "info", text, None)]
-        return [*ready, *self._markers]
+        return sorted([*ready, *self._markers], key=lambda marker: marker.time)
 
     def once(self, name: str, key: object, make: Callable[[], T]) -> T:
         """Return what *make* gave, as long as *key* is the same."""
@@ -179,6 +215,15 @@ class Live(Reader):
             self._cached[name] = key, make()
         found: T = self._cached[name][1]
         return found
+
+
+def _key_of(process: Process) -> object:
+    """Return what is another one when there is something else to say of the start."""
+    empty = not process.points and not process.after.spans
+    unfinished = None if process.running else process.unfinished  # of what goes on, the start says nothing
+    alerts = len(process.record.alerts) if process.root is None else 0  # one may be of its budget
+    said = str([process.usable, process.ended, unfinished, process.resource, process.root_attributes, alerts])
+    return len(process.nodes), empty, said
 
 
 def still_runs(process: Process, began: int) -> bool:

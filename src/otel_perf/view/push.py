@@ -16,13 +16,13 @@ from starlette.concurrency import run_in_threadpool
 
 from . import answers
 from .encode import encode
-from .runs import NEWEST, Missing
+from .runs import Missing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from .live import Live
-    from .runs import Found, Runs
+    from .runs import Runs
 
 PACE = 1.0  # seconds between two events of a kind
 SHARE = 0.1  # of the time that making events may take, at most
@@ -37,7 +37,8 @@ class Stream:
     """Events of one process for one page.
 
     Attributes:
-        run: as the address has it, as is process.
+        run: its name, and
+        process: that of the process.
         position: moment of the newest sample that was told, in milliseconds since 1970.
     """
 
@@ -47,9 +48,9 @@ class Stream:
         self.process = process
         digits = last_event.isascii() and last_event.isdigit() and len(last_event) < 16
         self.position = float(last_event) if digits else None
-        self._path = ""
         self._told: object = None
         self._told_at = -SELDOM
+        self._start_told = False  # that is over
         self._over = False
 
     async def parts(self, closing: Callable[[], bool]) -> AsyncIterator[bytes]:
@@ -72,25 +73,19 @@ class Stream:
         try:
             found = self.runs.find(self.run, self.process)
         except Missing as error:
-            if self.runs.awaits(self.run) and (self.run == NEWEST or not self._path):  # the page waits for it
-                return b""
             return self._gone(str(error))
         live = self.runs.live(found)
         if live.error:
             return b"" if os.path.isdir(found.path) and not live.spans else self._gone(live.error)
-        if found.path != self._path:
-            if self._path:
-                self.position = None
-            self._path, self._told = found.path, None
-        return b"".join(self._due(live, found))
+        return b"".join(self._due(live))
 
-    def _due(self, live: Live, found: Found) -> Iterator[bytes]:
+    def _due(self, live: Live) -> Iterator[bytes]:
         behind = live.total - live.read > BEHIND
         if behind:
             yield self._event("progress", encode({"read": live.read, "total": live.total}))
-        state, key = answers.state(live, found.newest)
+        state, key, over = answers.state(live, not self._start_told)
         if key != self._told and (not behind or monotonic() - self._told_at >= SELDOM):
-            self._told, self._told_at = key, monotonic()
+            self._told, self._told_at, self._start_told = key, monotonic(), over
             yield self._event("state", state)
         if not behind:
             newest, samples = answers.samples(live, self.position)

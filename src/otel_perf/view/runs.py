@@ -37,11 +37,10 @@ class Missing(Exception):  # noqa: N818  # it is no error that there is none yet
 
 
 class Found(NamedTuple):
-    """One process: its run, its name, and whether the address said ``newest``."""
+    """One process: its run and its name."""
 
     run: Run
     process: str
-    newest: bool
 
     @property
     def path(self) -> str:
@@ -104,21 +103,20 @@ class Runs:
             runs = self.all()
         except UserError as error:
             raise Missing(error.message) from None
-        if not runs or (run == self.asked and run not in [one.name for one in runs] and self.awaits(run)):
+        chosen = next((one for one in runs if run in (one.name, NEWEST)), None)
+        if not runs or (chosen is None and self._has_begun(run)):
             raise Missing(NONE_YET)
-        newest = run == NEWEST
-        chosen = runs[0] if newest else next((one for one in runs if one.name == run), None)
         if chosen is None:
             raise Missing(f"no run of that name; there are {len(runs)}, the newest is {runs[0].name}")
         if process == FIRST:
-            return Found(chosen, self._first(chosen), newest)
+            return Found(chosen, self._first(chosen))
         if process not in chosen.processes:
             raise Missing(f"no process of that name in run {chosen.name}; there are {', '.join(chosen.processes[:8])}")
-        return Found(chosen, process, newest)
+        return Found(chosen, process)
 
-    def awaits(self, run: str) -> bool:
-        """Say whether a page of *run* may wait for it: it is the next one, or the one that was asked for has begun."""
-        return run == NEWEST or (run == self.asked and os.path.isdir(os.path.join(self.folder, run)))
+    def _has_begun(self, run: str) -> bool:
+        """Say whether *run* is the one that was asked for, and has written nothing yet."""
+        return run == self.asked and os.path.isdir(os.path.join(self.folder, run))
 
     def any_runs(self) -> bool:
         """Say whether a process of the run that the command line names still runs."""

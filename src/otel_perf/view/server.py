@@ -26,6 +26,7 @@ from .encode import encode
 from .guard import ADDRESS, RAW_HEADERS, Guard, answer, failure
 from .push import Stream
 from .runs import Missing
+from .traces import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -112,7 +113,7 @@ class Pages:
         asked = request.query_params
         live = self._live(request)
         if "trace" in asked:
-            found = answers.flame_of_trace(live, _trace_id(asked["trace"]))
+            found = answers.flame_of_trace(live, _trace_id(asked["trace"]), PATIENCE)
             return failure("no such trace in this process", 404) if found is None else answer(found)
         base = None
         if any(key in asked for key in ("base_from", "base_to", "base_run", "base_process")):
@@ -132,13 +133,12 @@ class Pages:
         return failure("no such trace in this process", 404) if found is None else answer(found)
 
     async def events(self, request: Request) -> Response:
-        """Return the stream of what is new."""
-        names = request.path_params["run"], request.path_params["process"]
+        """Return the stream of what is new in the process that the address names now."""
         if self.streams >= MOST_STREAMS:
             return failure(f"{MOST_STREAMS} pages are open already; close one", 503)
-        if not self.runs.awaits(names[0]):
-            await run_in_threadpool(self.runs.find, *names)
-        stream = Stream(self.runs, *names, request.headers.get("last-event-id", ""))
+        asked = request.path_params
+        found = await run_in_threadpool(self.runs.find, asked["run"], asked["process"])
+        stream = Stream(self.runs, found.run.name, found.process, request.headers.get("last-event-id", ""))
         return StreamingResponse(self._counted(stream), media_type="text/event-stream")
 
     async def _counted(self, stream: Stream) -> Any:
@@ -230,7 +230,7 @@ class _Server(uvicorn.Server):
         self.ends = ends
 
     async def on_tick(self, counter: int) -> bool:
-        """Say ten times a second whether it is time to end."""
+        """Say whether it is time to end; of ten calls a second, one asks."""
         if counter % 10 == 0 and await run_in_threadpool(self.ends, self.pages.streams):
             self.should_exit = True
         return await super().on_tick(counter)

@@ -6,9 +6,10 @@ import { amount, clock, duration, moment, visible, zoned } from '../format.ts';
 import { advanced, chooseRange, overview, pause, paused, query, range, resetCharts, running, source } from '../state.ts';
 import { Sign } from '../ui/icons.tsx';
 import { Empty, Section } from '../ui/parts.tsx';
-import { AXIS, isBad, Plot, unitOf, valueOf, type Reading } from './plot.ts';
+import { isBad } from './markers.ts';
+import { AXIS, LOOKS, lookOf, Plot, unitOf, valueOf, type Reading } from './plot.ts';
 import * as timeline from './timeline.ts';
-import type { Group, Track } from './timeline.ts';
+import type { Group } from './timeline.ts';
 
 const MINUTE = 60_000;
 const SPANS = [
@@ -17,7 +18,7 @@ const SPANS = [
 ];
 const MAIN_HEIGHT = 132;
 const MORE_HEIGHT = 92;
-const MOST_LINES = 6; // of one chart that are named
+const MOST_READ = 6; // lines of one chart whose values at the crosshair are written
 
 const filter = computed(() => query.value.toLowerCase());
 
@@ -183,8 +184,18 @@ function extend(before: number, next: number): void {
   chooseRange({ from: Math.min(fixed, next), to: Math.max(fixed, next) });
 }
 
-function say(track: Track, value: number | null, group: Group): string {
-  return valueOf(group, value) + (group.of && track === group.tracks[0] ? ` of ${group.of}` : '');
+function say(group: Group, value: number | null): string {
+  return valueOf(group, value) + (group.of ? ` of ${group.of}` : '');
+}
+
+/** A piece of a line as the chart draws it. */
+function Look({ at }: { at: number }) {
+  const { tint, dash, width } = lookOf(at);
+  return (
+    <svg class={`look ${tint}`} viewBox="0 0 22 8" aria-hidden="true">
+      <line x1="0" x2="22" y1="4" y2="4" stroke-width={width + 0.5} stroke-dasharray={dash.join(' ') || undefined} />
+    </svg>
+  );
 }
 
 /** The newest value of each line, and where it heads. */
@@ -194,12 +205,18 @@ function Last({ group }: { group: Group }) {
   if (group.tracks.length > 1) {
     return (
       <span class="chart-lines">
-        {group.tracks.slice(0, MOST_LINES).map((track, i) => (
-          <span key={track.series.name} class={`line-name line-${i % 4}`}>
-            {attributes(track.series.name)} <b>{valueOf(group, track.points.last)}</b>
+        {group.tracks.slice(0, LOOKS).map((track, i) => (
+          <span key={track.series.name} class="line-name">
+            <Look at={i} />
+            {attributes(track.series.name)} <b>{valueOf(group, timeline.latest(track))}</b>
           </span>
         ))}
-        {group.tracks.length > MOST_LINES && <span>and {group.tracks.length - MOST_LINES} more</span>}
+        {group.tracks.length > LOOKS && (
+          <span class="line-name">
+            <Look at={LOOKS} />
+            {group.tracks.length - LOOKS} more
+          </span>
+        )}
       </span>
     );
   }
@@ -209,7 +226,7 @@ function Last({ group }: { group: Group }) {
   return (
     <>
       <span class="chart-last">
-        <b>{say(track, track.points.last, group)}</b>
+        <b>{say(group, timeline.latest(track))}</b>
       </span>
       {first && (
         <span class="chart-heads">
@@ -230,20 +247,23 @@ function Read({ group, reading }: { group: Group; reading: Reading | null }) {
         </span>
       )}
       <span title={zoned(reading.moment)}>{clock(reading.moment)}</span>
-      {reading.values.slice(0, MOST_LINES).map((value, i) => (
+      {reading.values.slice(0, MOST_READ).map((value, i) => (
         <b key={i}>{value === null ? '–' : value[0] === value[1] ? valueOf(group, value[1]) : `${valueOf(group, value[0])} to ${valueOf(group, value[1])}`}</b>
       ))}
     </span>
   );
 }
 
-/** What a screen reader says of a chart. */
+/** What a screen reader says of a chart: each value with the name of its line, a share with what it is of. */
 function spoken(group: Group, reading: Reading | null): string {
   const unit = unitOf(group);
-  const values = reading ? reading.values.map((each) => each?.[1] ?? null) : group.tracks.map((track) => track.points.last);
+  const values = group.tracks.map((track, i) => {
+    const value = amount(reading ? reading.values[i]?.[1] : timeline.latest(track), unit);
+    return (group.tracks.length > 1 ? `${attributes(track.series.name)} ` : '') + value;
+  });
   const when = reading ? clock(reading.moment) : 'last';
   const limits = group.tracks.flatMap((track) => track.series.limits).map((each) => `limit ${amount(each.limit, unit)} (${each.budget})`);
-  return [`${when}: ${values.map((each) => amount(each, unit)).join(', ')}`, ...limits].join('; ');
+  return [`${when}: ${values.join(', ')}${group.of ? ` of ${group.of}` : ''}`, ...limits].join('; ');
 }
 
 /** The attributes of a series, `read` of `disk.io{direction=read}`; those that all lines share are in the label. */

@@ -28,12 +28,6 @@ export class Buckets implements Columns {
     return this.times.length;
   }
 
-  /** The newest value, the highest of its bucket; null where there is none. */
-  get last(): number | null {
-    for (let i = this.high.length - 1; i >= 0; i--) if (this.high[i] !== null) return this.high[i];
-    return null;
-  }
-
   /** Add a point later than all others; null says that there is none here. What is not later is left out. */
   add(time: number, low: number | null, high: number | null = low): void {
     const end = this.times.length - 1;
@@ -105,28 +99,39 @@ export function indexAt(times: ArrayLike<number>, time: number): number {
   return below;
 }
 
-/** The low and high of *columns* at *time*: those of the point that holds there, as it lasts until the next one. */
-export function valueAt(columns: Columns, time: number): [number, number] | null {
-  const at = indexAt(columns.times, time);
-  if (at < 0) return null;
-  const [low, high] = [columns.low[at], columns.high[at]];
-  return low === null || high === null ? null : [low, high];
-}
-
 /**
- * The high values of several series on one axis of moments until *until*: a value lasts until the next one.
+ * Several series on one axis of moments until *until*: a value lasts until the next one. Of a bucket the first half is its lowest
+ * value and the second its highest: neither a dip nor a peak is lost.
  *
+ * @param last the newest value of each series, with which the lines end; null: the one before lasts.
  * @returns the moments, then one column for each series.
  */
-export function joined(all: readonly Columns[], until: number): [number[], ...(number | null)[][]] {
-  const moments = [...new Set(all.flatMap((each) => each.times))].filter((each) => each <= until).sort((a, b) => a - b);
+export function joined(all: readonly Columns[], until: number, last: readonly (number | null)[] | null = null): [number[], ...(number | null)[][]] {
+  const lines = all.map((each) => steps(each, until));
+  const moments = [...new Set(lines.flatMap((each) => each.times))].sort((a, b) => a - b);
   if (moments.length && until > moments[moments.length - 1]) moments.push(until);
-  const columns = all.map((each) => {
+  const columns = lines.map((line, i) => {
     let at = -1;
-    return moments.map((moment) => {
-      while (at + 1 < each.times.length && each.times[at + 1] <= moment) at++;
-      return at < 0 ? null : each.high[at];
+    const found = moments.map((moment) => {
+      while (at + 1 < line.times.length && line.times[at + 1] <= moment) at++;
+      return at < 0 ? null : line.values[at];
     });
+    if (last && found.length && found[found.length - 1] !== null) found[found.length - 1] = last[i];
+    return found;
   });
   return [moments, ...columns];
+}
+
+/** A series as steps: one value at each moment, two moments for a bucket whose values differ. */
+function steps({ times, low, high }: Columns, until: number): { times: number[]; values: (number | null)[] } {
+  const found = { times: [] as number[], values: [] as (number | null)[] };
+  times.forEach((time, i) => {
+    if (time > until) return;
+    found.times.push(time);
+    found.values.push(low[i]);
+    if (low[i] === high[i]) return;
+    found.times.push((time + Math.max(time, Math.min(times[i + 1] ?? until, until))) / 2);
+    found.values.push(high[i]);
+  });
+  return found;
 }

@@ -11,6 +11,7 @@ import { chooseRange, range } from '../state.ts';
 import { palette } from '../ui/theme.ts';
 import * as board from './board.ts';
 import { indexAt, joined } from './buckets.ts';
+import { isBad, signed } from './markers.ts';
 import * as timeline from './timeline.ts';
 import type { Group } from './timeline.ts';
 
@@ -26,6 +27,9 @@ const LABEL = 16; // pixels of half a label that may not stand out at the right
 const NARROW = 520; // pixels of a chart without room for every word
 const APART = 11; // pixels between two signs
 const MANY = 24; // markers from which on their lines are faint
+/** Looks of the lines of one chart: no two of them are alike; lines beyond that are pale. */
+export const LOOKS = 12;
+const TINTS = ['accent', 'text', 'dim'] as const;
 const DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3]];
 
 /** What a chart shows at the crosshair. */
@@ -49,6 +53,12 @@ export function valueOf(group: Group, value: number | null): string {
   const noun = unit === '{cpu}' ? 'core' : /^\{(.+?)\}/.exec(unit)?.[1].replaceAll('_', ' ');
   if (!noun || !group.label.toLowerCase().includes(noun)) return amount(value, unit);
   return bare(value, unit) + (unit.endsWith('/s') ? '/s' : '');
+}
+
+/** How line *i* of a chart is drawn: the name of its colour, its dashes in pixels, its width. */
+export function lookOf(i: number): { tint: (typeof TINTS)[number] | 'pale-strong'; dash: number[]; width: number } {
+  if (i >= LOOKS) return { tint: 'pale-strong', dash: [], width: 1 };
+  return { tint: TINTS[i % TINTS.length], dash: DASHES[i % DASHES.length], width: 1.5 };
 }
 
 /** The unit in which values of a group are written: a share is told in percent. */
@@ -152,11 +162,17 @@ export class Plot {
 
   private data(): uPlot.AlignedData {
     const until = timeline.sampled();
-    if (!this.single) return joined(this.group.tracks.map((track) => track.points), until) as uPlot.AlignedData;
-    const { points } = this.group.tracks[0];
+    // the line ends with the newest value, not with the highest of the newest bucket
+    const tracks = this.group.tracks.toReversed(); // what comes later is drawn above: the first line is above all others
+    const last = timeline.shown.value.kind === 'fixed' ? null : tracks.map(timeline.latest);
+    if (!this.single) return joined(tracks.map((track) => track.points), until, last) as uPlot.AlignedData;
+    const { points } = tracks[0];
     const end = indexAt(points.times, until) + 1;
     const columns = [points.times, points.high, points.low].map((each) => each.slice(0, end));
-    if (end && columns[0][end - 1]! < until) columns.forEach((each, i) => each.push(i ? each[end - 1] : until)); // the last value holds
+    if (end && columns[0][end - 1]! < until) {
+      const held = columns.slice(1).map((each) => (each[end - 1] === null ? null : (last?.[0] ?? each[end - 1])));
+      columns.forEach((each, i) => each.push(i ? held[i - 1] : until));
+    }
     return columns as uPlot.AlignedData;
   }
 
@@ -172,7 +188,10 @@ export class Plot {
           { ...line, stroke: tint('accent') },
           { ...line, stroke: tint('accent'), width: 0.75, points: { show: false } },
         ]
-      : [{}, ...group.tracks.map((_, i) => ({ ...line, stroke: tint(i % 2 ? 'text' : 'accent'), dash: DASHES[i % DASHES.length] }))];
+      : [
+          {},
+          ...group.tracks.map((_, i) => lookOf(i)).toReversed().map(({ tint: name, dash, width }) => ({ ...line, stroke: tint(name), dash, width })),
+        ];
     return {
       width,
       height: options.height + (options.axis ? AXIS : 0),
@@ -299,7 +318,7 @@ export class Plot {
   private project(plot: uPlot): void {
     const [track] = this.group.tracks;
     const { trend } = track.series;
-    const last = track.points.last;
+    const last = timeline.latest(track);
     if (!trend || last === null || !this.group.main || timeline.shown.value.kind === 'fixed') return;
     if (!trend.reaches.length) return;
     const [from, to] = [timeline.sampled(), timeline.axis().to];
@@ -391,24 +410,19 @@ function clip(plot: uPlot): void {
 /** Lines at the moments, and on them signs that tell kinds apart without colour; signs that would overlap are left out. */
 function paintMarkers(plot: uPlot, markers: readonly Marker[]): void {
   const { ctx, bbox } = plot;
-  const seen = markers
-    .map((marker) => ({ marker, x: Math.round(plot.valToPos(marker.time, 'x', true)) + 0.5, bad: isBad(marker) }))
-    .filter(({ x }) => x >= bbox.left && x <= bbox.left + bbox.width);
+  const all = markers.map((marker) => ({ marker, x: Math.round(plot.valToPos(marker.time, 'x', true)) + 0.5 }));
+  const seen = all.filter(({ x }) => x >= bbox.left && x <= bbox.left + bbox.width);
   ctx.save();
-  const ends = [-Infinity, -Infinity]; // of the last sign, of what is well and of what is not
-  for (const { marker, x, bad } of seen) {
-    const color = colorOf(marker);
-    if (marker.kind !== 'resolved') paintLine(plot, x, color, bad, seen.length > MANY ? 0.22 : 0.45);
-    if (x - ends[Number(bad)] < APART * devicePixelRatio) continue;
-    ends[Number(bad)] = x;
-    if (bad || x - ends[1] >= APART * devicePixelRatio) paintSign(plot, x, color, marker.kind);
+  for (const { marker, x } of seen) {
+    if (marker.kind !== 'resolved') paintLine(plot, x, colorOf(marker), isBad(marker), seen.length > MANY ? 0.22 : 0.45);
   }
+  const signs = signed(
+    seen.map(({ marker }) => marker),
+    seen.map(({ x }) => x),
+    APART * devicePixelRatio,
+  );
+  seen.forEach(({ marker, x }, i) => signs[i] && paintSign(plot, x, colorOf(marker), marker.kind));
   ctx.restore();
-}
-
-/** Whether a marker says that something is wrong. */
-export function isBad(marker: Marker): boolean {
-  return marker.kind === 'alert' || marker.kind === 'escalated' || marker.kind === 'stall';
 }
 
 function colorOf(marker: Marker): string {

@@ -6,10 +6,11 @@
 
 import { batch, computed, signal } from '@preact/signals';
 import type { Marker, Overview, Samples, Series, SeriesAnswer } from '../api.ts';
-import type { Metric } from '../report.ts';
+import type { Alert, Metric } from '../report.ts';
 import { Resource } from '../resource.ts';
 import type { Place, Range, Source } from '../source/source.ts';
 import { Buckets, MOST } from './buckets.ts';
+import { merged, untold } from './markers.ts';
 
 /** What is seen: the newest part of the time, all of it, or one part that stays. */
 export type Window = { kind: 'last'; ms: number } | { kind: 'all' } | { kind: 'fixed'; from: number; to: number };
@@ -17,6 +18,8 @@ export type Window = { kind: 'last'; ms: number } | { kind: 'all' } | { kind: 'f
 export interface Track {
   series: Series;
   points: Buckets;
+  /** Until which moment its points are known. */
+  until: number;
 }
 
 /** Tracks that are lines of one chart. */
@@ -34,9 +37,9 @@ const FAR = 10_000; // ms by which the clocks of page and process may differ
 const AHEAD = 0.12; // of the time that is seen: room for where a metric heads
 const LEAST = 1000; // ms that can be zoomed to
 const YOUNG = 60_000; // ms that a chart of a run in progress shows at least
-const MOST_MARKERS = 1000;
 const GAP = 3000; // ms between two samples after which one may be missing
 const PATIENCE = 1500; // ms after which what is missing is looked for
+const RECENT = 30_000; // ms in which an alert began or ended just now
 
 export const shown = signal<Window>({ kind: 'all' });
 /** Charts begin here: they were reset. */
@@ -54,7 +57,8 @@ let begun = 0; // of the run
 let newest = 0; // moment of the newest sample
 let offset = 0; // of the process's clock to ours
 let live = false;
-let frozen: { edge: number; sampled: number } | null = null;
+let frozen: { edge: number; sampled: number; last: Map<string, number | null> } | null = null;
+const soughtAfter = new Set<number>(); // moments of alerts
 let again = 0; // timer of the next look for what is missing
 let asked: { source: Source; place: Place } | null = null;
 
@@ -69,6 +73,7 @@ export function reset(): void {
     shown.value = { kind: 'all' };
     asked = null;
     frozen = null;
+    soughtAfter.clear();
     clearTimeout(again);
     again = 0;
     begun = newest = offset = 0;
@@ -93,6 +98,12 @@ export function edge(): number {
 /** The newest sample that is shown: none that came while the charts are held. */
 export function sampled(): number {
   return frozen?.sampled ?? newest;
+}
+
+/** The newest value that is shown of a track, whatever part of the time is seen: what the report calls last. */
+export function latest({ series }: Track): number | null {
+  const held = frozen?.last.get(series.name);
+  return held === undefined ? series.last : held;
 }
 
 /** The part of the time that is seen now, without the room ahead. Of a run that just began a minute, to be filled. */
@@ -134,15 +145,16 @@ function take(found: SeriesAnswer): void {
   for (const series of found.series) {
     const points = new Buckets();
     series.times.forEach((time, i) => points.add(time, series.low[i], series.high[i]));
+    const old = before.get(series.name);
     // what was pushed while the answer was on its way
-    const old = before.get(series.name)?.points;
-    old?.times.forEach((time, i) => time > found.to && points.add(time, old.low[i], old.high[i]));
-    byName.set(series.name, { series, points });
+    old?.points.times.forEach((time, i) => time > found.to && points.add(time, old.points.low[i], old.points.high[i]));
+    if (old && (old.points.times.at(-1) ?? 0) > found.to) series.last = old.series.last;
+    byName.set(series.name, { series, points, until: Math.max(found.to, old?.until ?? 0) });
     tell(series.times.at(-1) ?? 0);
   }
   batch(() => {
     tracks.value = [...byName.values()];
-    markers.value = found.markers;
+    markers.value = merged(found.markers, markers.value.filter((each) => each.time > found.to));
     news.value++;
   });
 }
@@ -158,25 +170,37 @@ export function append(samples: Samples): void {
       missing = true;
       continue;
     }
-    const last = track.points.times.at(-1);
-    if (track.series.group === 'main' && last !== undefined && times[0] - last > GAP) missing = true;
-    times.forEach((time, i) => track.points.add(time, values[i]));
-    if (times.length) {
+    if (track.series.group === 'main' && times[0] - track.until > GAP) missing = true;
+    const end = times.at(-1) ?? 0;
+    const newer = end >= (track.points.times.at(-1) ?? 0);
+    // what is after a part of the time that stays is not seen: it must not crowd out what is
+    times.forEach((time, i) => (window.kind !== 'fixed' || time <= window.to) && track.points.add(time, values[i]));
+    if (newer) {
+      track.until = Math.max(track.until, end);
       track.series.last = values[values.length - 1];
-      tell(times[times.length - 1]);
+      tell(end);
     }
     if (from !== null && frozen === null) track.points.trim(from);
   }
   batch(() => {
-    if (samples.markers.length) markers.value = [...markers.value, ...samples.markers].slice(-MOST_MARKERS);
+    if (samples.markers.length) markers.value = merged(markers.value, samples.markers);
     news.value++;
   });
-  if (missing && !again) {
-    again = self.setTimeout(() => {
-      again = 0;
-      refetch();
-    }, PATIENCE);
-  }
+  if (missing) refetchSoon();
+}
+
+/** Take which alerts there are, as the report says: what happened just now is marked, whatever was pushed of it. */
+export function alerted(alerts: readonly Alert[]): void {
+  const missing = untold(markers.value, alerts, newest - RECENT).filter((each) => !soughtAfter.has(each));
+  missing.forEach((each) => soughtAfter.add(each)); // once: it may be nowhere
+  if (missing.length) refetchSoon();
+}
+
+function refetchSoon(): void {
+  again ||= self.setTimeout(() => {
+    again = 0;
+    refetch();
+  }, PATIENCE);
 }
 
 /** Take where the metrics head, as the report says. */
@@ -198,7 +222,7 @@ function tell(time: number): void {
 
 /** Hold the charts where they are, or let them go on. */
 export function freeze(on: boolean): void {
-  frozen = on ? { edge: edge(), sampled: newest } : null;
+  frozen = on ? { edge: edge(), sampled: newest, last: new Map(tracks.value.map(({ series }) => [series.name, series.last])) } : null;
   news.value++;
 }
 
@@ -246,6 +270,8 @@ export function zoomTo(range: Range): void {
   show({ kind: 'fixed', from: range.from - spare, to: range.to + spare });
 }
 
+const BY_NAME = new Intl.Collator('en', { numeric: true }); // CPU 2 before CPU 10
+
 /** Series of one name are lines of one chart. */
 function grouped(all: readonly Track[]): Group[] {
   const found = new Map<string, Group>();
@@ -256,5 +282,6 @@ function grouped(all: readonly Track[]): Group[] {
     if (known) known.tracks.push(track);
     else found.set(key, { key, label, unit, of, main: group === 'main', tracks: [track] });
   }
+  for (const group of found.values()) group.tracks.sort((a, b) => BY_NAME.compare(a.series.name, b.series.name));
   return [...found.values()];
 }

@@ -5,11 +5,9 @@ import { useEffect, useRef } from 'preact/hooks';
 import type { Flame as Tree } from '../api.ts';
 import { change, count, duration, percent, visible } from '../format.ts';
 import { functions, marked, query } from '../state.ts';
-import { Tip, tip } from '../ui/Tip.tsx';
+import { tip } from '../ui/Tip.tsx';
 import { FlameCanvas } from './canvas.ts';
-import { isSame } from './layout.ts';
-
-export { Tip };
+import { isSame, pathOf } from './layout.ts';
 
 /** Names with *words* in them, whatever their case; null if there is nothing to search for. */
 export function searched(words: string): ((name: string) => boolean) | null {
@@ -21,12 +19,16 @@ export function FlameGraph({ flame, scale = 1, of, label }: { flame: Tree; scale
   const box = useRef<HTMLDivElement>(null);
   const canvas = useRef<FlameCanvas | null>(null);
   const at = useSignal(-1);
+  const said = useSignal<{ flame: Tree; node: number } | null>(null);
   const tree = useRef(flame);
   tree.current = flame;
   useEffect(() => {
     const made = new FlameCanvas(box.current!, {
       at(node, where) {
         at.value = node < tree.current.name.length ? node : -1;
+        const path = (one: { flame: Tree; node: number } | null): string => (one ? pathOf(one.flame, one.node).join('\n') : '');
+        const next = at.value < 0 ? null : { flame: tree.current, node };
+        if (!next || !said.value || path(next) !== path(said.value)) said.value = next;
         tip.value = at.value < 0 || !where ? null : { ...where, content: <Says flame={tree.current} node={node} scale={scale} of={of} /> };
       },
       choose(node) {
@@ -70,8 +72,12 @@ export function FlameGraph({ flame, scale = 1, of, label }: { flame: Tree; scale
           <canvas aria-hidden="true" />
         </div>
       </div>
-      <p class="detail" aria-live="polite">
+      <p class="detail">
         {node >= 0 && node < flame.name.length ? <Line flame={flame} node={node} scale={scale} of={of} /> : <Summary flame={flame} of={of} />}
+      </p>
+      {/* what is read out loud: when another call is chosen, not whenever the times of a run in progress change */}
+      <p class="hidden" aria-live="polite">
+        {said.value && <Line flame={said.value.flame} node={said.value.node} scale={scale} of={of} />}
       </p>
     </div>
   );
@@ -89,6 +95,7 @@ function Summary({ flame, of }: { flame: Tree; of: string }) {
     <>
       {duration(flame.totalNs[0] / 1e9)} in {count(nodes)} call path{nodes === 1 ? '' : 's'} of {of}
       {flame.overflow && '; what did not fit in the record is one node'}
+      {flame.partial && '; the file was not read to its end: there may be more'}
     </>
   );
 }

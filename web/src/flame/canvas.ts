@@ -5,7 +5,7 @@ import { change, duration, visible } from '../format.ts';
 import { wake } from '../ui/frames.ts';
 import { Surface } from '../ui/surface.ts';
 import { isCalm, palette } from '../ui/theme.ts';
-import { colorOf, gradeOf, lastBefore, layOut, neighbour, nodeAt, type Layout } from './layout.ts';
+import { colorOf, gradeOf, lastBefore, layOut, neighbour, nodeAt, pathOf, type Layout } from './layout.ts';
 
 const ROW = 19;
 const FONT = '11.5px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace';
@@ -71,7 +71,7 @@ export class FlameCanvas {
   /** Show *flame*; what was zoomed to and focused stays if it is still there. *scale* is that of gradeOf(). */
   show(flame: Flame, scale: number): void {
     const old = this.flame;
-    const kept = old ? [this.top, this.focus, this.hovered].map((node) => keyOf(old, node)) : [];
+    const kept = old ? [this.top, this.focus, this.hovered].map((node) => (node < 0 ? null : pathOf(old, node))) : [];
     this.flame = flame;
     this.scale = scale;
     this.layout = layOut(flame);
@@ -288,14 +288,7 @@ function gradeColor(grade: number, colors: Record<string, string>): string {
   return grade === 0 ? colors.pale : colors[`${grade > 0 ? 'slower' : 'faster'}-${Math.abs(grade)}`];
 }
 
-/** A node's path of names, by which it is found again. */
-function keyOf(flame: Flame, node: number): string[] | null {
-  if (node < 0 || node >= flame.name.length) return null;
-  const names: string[] = [];
-  for (let each = node; each > 0; each = flame.parent[each]) names.push(flame.names[flame.name[each]]);
-  return names.reverse();
-}
-
+/** The node at the end of a path, -1 if there is none. */
 function find(flame: Flame, layout: Layout, path: string[]): number {
   let node = layout.size ? 0 : -1;
   for (const name of path) {

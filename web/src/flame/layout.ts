@@ -107,7 +107,7 @@ export function neighbour(flame: Flame, layout: Layout, node: number, where: 'up
   return nodes[next] ?? node;
 }
 
-/** Names from the root's child down to *node*. */
+/** Names from the root's child down to *node*, by which it is found again. */
 export function pathOf(flame: Flame, node: number): string[] {
   const names: string[] = [];
   for (let each = node; each > 0; each = flame.parent[each]) names.push(flame.names[flame.name[each]]);

@@ -78,8 +78,7 @@ function Compare() {
       base.value = { range: chosen, place: null, label: `${clock(chosen.from)} – ${clock(chosen.to)}` };
     } else {
       const other = others.find((each) => each.name === value);
-      const process = other?.processes[0]?.name;
-      if (other && process) base.value = { range: null, place: { run: other.name, process }, label: titleOf(other) };
+      if (other) base.value = { range: null, place: { run: other.name, process: 'first' }, label: titleOf(other) };
     }
   };
   return (

@@ -161,6 +161,10 @@ export function titleOf(run: RunRow): string {
   return `${run.running ? '● ' : ''}${when}  ${visible(run.service)}${run.version ? ` ${visible(run.version)}` : ''}${start}`;
 }
 
+const AGAIN =
+  'If otel-perf view is over, start it again and open the address that it prints; ' +
+  `with --port ${location.port || 'N'} this page goes on then, too.`;
+
 /** What is not as it should be with the page itself: no server, a large run that is still being read, a newer run. */
 function Notices() {
   const gone = lost.value;
@@ -172,7 +176,7 @@ function Notices() {
         <p class="notice bad">
           <Sign name="lost" />
           <span>
-            Disconnected since <time title={zoned(gone.since)}>{clock(gone.since)}</time>. {gone.says ?? 'The page goes on by itself once otel-perf view is back.'}
+            Disconnected since <time title={zoned(gone.since)}>{clock(gone.since)}</time>. {gone.says ?? AGAIN}
           </span>
         </p>
       )}

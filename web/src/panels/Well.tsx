@@ -1,8 +1,11 @@
 /** Is it well? The verdict, the score and what costs points, open alerts, budgets with what is left of them. */
 
-import { amount, bare, duration, parsed, percent, three, visible } from '../format.ts';
+import { computed } from '@preact/signals';
+import * as timeline from '../charts/timeline.ts';
+import { amount, bare, clock, duration, parsed, percent, three, visible, zoned } from '../format.ts';
 import type { Alert, Budget, Metric, Report } from '../report.ts';
-import { overview, running, source, trace } from '../state.ts';
+import { present, type Measured } from '../standing.ts';
+import { lost, overview, running, source, trace } from '../state.ts';
 import { LIMIT, pace } from '../ui/frames.ts';
 import { Sign, severityIcon, type Icon } from '../ui/icons.tsx';
 import { Moment, Section } from '../ui/parts.tsx';
@@ -10,7 +13,7 @@ import { Moment, Section } from '../ui/parts.tsx';
 export function Well() {
   const found = overview.value;
   return (
-    <Section id="well" title="Is it well?">
+    <Section id="well" title="Is it well?" beside={found && lost.value && <LastSeen since={lost.value.since} />}>
       {found ? (
         <>
           <div class="well">
@@ -18,7 +21,7 @@ export function Well() {
             <div class="well-words">
               <p class="verdict">{visible(found.verdict)}</p>
               <Reasons report={found.report} />
-              <OpenAlerts alerts={found.report.alerts} />
+              <OpenAlerts report={found.report} />
               <Findings report={found.report} damaged={found.damaged} />
             </div>
           </div>
@@ -29,6 +32,28 @@ export function Well() {
       )}
     </Section>
   );
+}
+
+/** Says that all below it is old. */
+function LastSeen({ since }: { since: number }) {
+  return (
+    <span class="hint">
+      as it was when last seen, <time title={zoned(since)}>{clock(since)}</time>
+    </span>
+  );
+}
+
+const measured = computed((): Measured[] => {
+  void timeline.news.value;
+  return timeline.tracks.value.map((track) => {
+    const { name, unit, limits } = track.series;
+    return { name, unit, limits, last: timeline.latest(track) };
+  });
+});
+
+function valueNow(budget: Budget): number | null {
+  const begun = overview.value?.report.start;
+  return present(budget, measured.value, begun?.complete ? begun.seconds : null);
 }
 
 function Score({ report }: { report: Report }) {
@@ -74,7 +99,7 @@ function Reasons({ report }: { report: Report }) {
 
 const RANK = { critical: 0, warning: 1, info: 2 };
 
-function OpenAlerts({ alerts }: { alerts: Alert[] }) {
+function OpenAlerts({ report: { alerts, budgets } }: { report: Report }) {
   const open = alerts.filter((each) => each.end === 'open').sort((a, b) => RANK[a.severity] - RANK[b.severity]);
   if (!open.length) {
     const left = alerts.filter((each) => each.end === 'not resolved');
@@ -84,7 +109,9 @@ function OpenAlerts({ alerts }: { alerts: Alert[] }) {
         {left.length
           ? `not resolved when it ended: ${[...new Set(left.map((each) => visible(each.budget)))].join(', ')}`
           : running.value
-            ? 'no budget is exceeded now'
+            ? lost.value
+              ? 'no budget was exceeded when last seen'
+              : 'no budget is exceeded now'
             : alerts.length
               ? 'every alert was resolved'
               : 'no budget was exceeded'}
@@ -94,17 +121,25 @@ function OpenAlerts({ alerts }: { alerts: Alert[] }) {
   return (
     <ul class="open-alerts" aria-label="Open alerts">
       {open.map((each) => (
-        <li key={`${each.budget} ${each.since}`} class={each.severity}>
-          <Sign name={severityIcon(each.severity)} />
-          <span>
-            <b>{visible(each.budget)}</b> {each.severity}: {amount(each.value, each.unit)}
-            {each.peak !== null && each.peak !== each.value && `, peak ${amount(each.peak, each.unit)}`}, limit {amount(each.limit, each.unit)}, since{' '}
-            <Moment at={parsed(each.since)} beside={Date.now()} /> ({duration(each.seconds)}){each.running && `, while ${visible(each.running)} ran`}
-          </span>
-          <TraceButton id={each.trace_id} title={each.running ?? each.budget} />
-        </li>
+        <OpenAlert key={`${each.budget} ${each.since}`} alert={each} budget={budgets.find((one) => one.name === each.budget)} />
       ))}
     </ul>
+  );
+}
+
+function OpenAlert({ alert, budget }: { alert: Alert; budget: Budget | undefined }) {
+  const { peak, limit, unit } = alert;
+  const now = (budget && valueNow(budget)) ?? alert.value; // if nobody knows it, that with which it was raised
+  return (
+    <li class={alert.severity}>
+      <Sign name={severityIcon(alert.severity)} />
+      <span>
+        <b>{visible(alert.budget)}</b> {alert.severity}: {amount(now, unit)}
+        {peak !== null && peak !== now && `, peak ${amount(peak, unit)}`}, limit {amount(limit, unit)}, since{' '}
+        <Moment at={parsed(alert.since)} beside={Date.now()} /> ({duration(alert.seconds)}){alert.running && `, while ${visible(alert.running)} ran`}
+      </span>
+      <TraceButton id={alert.trace_id} title={alert.running ?? alert.budget} />
+    </li>
   );
 }
 
@@ -178,7 +213,8 @@ function ordered(budgets: Budget[]): Budget[] {
 }
 
 function Card({ budget, metric, severity }: { budget: Budget; metric: Metric | undefined; severity: Alert['severity'] }) {
-  const { value, limit, state } = budget;
+  const { limit, state } = budget;
+  const value = valueNow(budget);
   const unit = budget.unit === '1' && budget.of ? '%' : budget.unit;
   const used = value === null || !(limit > 0) ? null : Math.max(0, value / limit);
   const reach = metric?.reaches.find((each) => each.budget === budget.name);
@@ -195,7 +231,7 @@ function Card({ budget, metric, severity }: { budget: Budget; metric: Metric | u
       <span class="bar" aria-hidden="true">
         <i style={{ width: `${Math.min(1, used ?? 0) * 100}%` }} />
       </span>
-      <span class="card-words">{words(budget, used, unit)}</span>
+      <span class="card-words">{words(budget, value, used, unit)}</span>
       {reach ? (
         <span class="card-words warning">
           <Sign name="up" /> limit in {duration(reach.in_seconds)} at this rate
@@ -207,9 +243,10 @@ function Card({ budget, metric, severity }: { budget: Budget; metric: Metric | u
   );
 }
 
-function words({ value, limit, state }: Budget, used: number | null, unit: string | null): string {
+function words({ limit, state }: Budget, value: number | null, used: number | null, unit: string | null): string {
   if (state === 'gone') return 'not judged any more';
-  if (value === null || used === null) return 'nothing is known of it yet';
+  if (state === 'unknown') return running.value ? 'not judged now' : 'not judged at the end';
+  if (value === null || used === null) return 'its value is not known';
   if (used > 3) return `${three(used)} times the limit`;
   if (value > limit) return `${amount(value - limit, unit)} over, ${percent(used - 1)} of the limit`;
   return `headroom ${amount(limit - value, unit)}, ${percent(1 - used)} of limit`;

@@ -30,6 +30,10 @@ function query(pairs: Record<string, string | number | null | undefined>): strin
   return text && `?${text}`;
 }
 
+function isSeen(): boolean {
+  return document.visibilityState === 'visible';
+}
+
 export class HttpSource implements Source {
   readonly live = true;
 
@@ -81,15 +85,19 @@ export class HttpSource implements Source {
     let events: EventSource | null = null;
     let timer = 0;
     let over = false;
+    let stood = false;
 
     const open = (): void => {
       events = new EventSource(at(place, 'events'));
       const on = <T>(name: string, tell: (data: T) => void): void =>
         events!.addEventListener(name, (event) => tell(JSON.parse((event as MessageEvent<string>).data) as T));
-      events.addEventListener('open', () => listener.connected(true, null));
+      events.addEventListener('open', () => {
+        listener.connected(true, null, stood);
+        stood = true;
+      });
       events.addEventListener('error', () => {
         if (over) return;
-        listener.connected(false, null);
+        listener.connected(false, null, stood);
         if (events?.readyState === EventSource.CLOSED) retry(); // an answer that is none: the browser does not come back
       });
       on<Overview>('state', (overview) => listener.state(overview));
@@ -106,23 +114,32 @@ export class HttpSource implements Source {
       clearTimeout(timer);
       timer = window.setTimeout(() => {
         get<Overview>(at(place)).then(
-          () => !over && open(),
+          () => !over && isSeen() && open(),
           (error: unknown) => {
-            if (over) return;
-            listener.connected(false, error instanceof SourceError && error.status ? error.message : null);
+            if (over || !isSeen()) return;
+            listener.connected(false, error instanceof SourceError && error.status ? error.message : null, stood);
             retry();
           },
         );
       }, AGAIN);
     };
 
+    // a browser has six connections to a server for all its pages: one that nobody sees keeps none
+    const turned = (): void => {
+      clearTimeout(timer);
+      events?.close();
+      if (isSeen()) open();
+    };
+
     const close = (): void => {
       over = true;
       clearTimeout(timer);
       events?.close();
+      document.removeEventListener('visibilitychange', turned);
     };
 
-    open();
+    document.addEventListener('visibilitychange', turned);
+    if (isSeen()) open();
     return close;
   }
 }

@@ -24,8 +24,8 @@ export interface Listener {
   samples(samples: Samples): void;
   progress(read: number, total: number): void;
   gone(error: string): void;
-  /** The connection stands, or it does not; *says* is what the server says of it, if it says anything. */
-  connected(stands: boolean, says: string | null): void;
+  /** The connection stands, perhaps *again*, or it does not; *says* is what the server says of it, if it says anything. */
+  connected(stands: boolean, says: string | null, again: boolean): void;
 }
 
 export interface Source {

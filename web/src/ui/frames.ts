@@ -57,8 +57,3 @@ export function judged(): Pace {
   const sum = sorted.reduce((total, each) => total + each, 0);
   return { fps: kept ? (1000 * kept) / sum : 0, p95: sorted[Math.min(kept - 1, Math.floor(kept * 0.95))] ?? 0, frames: kept };
 }
-
-/** Begin to count anew. */
-export function recount(): void {
-  kept = next = 0;
-}

@@ -7,13 +7,13 @@ import { toggleTheme } from './theme.ts';
 
 const PART = 0.1; // of the time that is seen: a range of the keys
 
-/** Move the range by its own length, no further than there is time; without one take the newest or the oldest part. */
+/** Move the range by its own length, no further than there is time; without one take the newest part. */
 function step(direction: -1 | 1): void {
   const seen = timeline.visible();
   const chosen = range.value;
   const wide = chosen ? chosen.to - chosen.from : (seen.to - seen.from) * PART;
   const end = Math.min(seen.to, timeline.edge());
-  const from = chosen ? chosen.from + direction * wide : direction < 0 ? end - wide : seen.from;
+  const from = chosen ? chosen.from + direction * wide : end - wide;
   const kept = Math.min(Math.max(from, seen.from), Math.max(end - wide, seen.from));
   chooseRange({ from: kept, to: kept + wide });
 }

@@ -8,7 +8,7 @@ import { searched } from '../flame/Flame.tsx';
 import { query } from '../state.ts';
 import { tip } from '../ui/Tip.tsx';
 import { WaterfallCanvas } from './canvas.ts';
-import { criticalSeconds, type Row } from './rows.ts';
+import type { Row } from './rows.ts';
 
 interface Props {
   trace: Trace;
@@ -33,7 +33,6 @@ export function WaterfallView({ trace, earlier, label, of, hold }: Props) {
         row.value = found;
         tip.value = found && where ? { ...where, content: <Says trace={now.current} row={found} of={of} /> } : null;
       },
-      choose() {},
     });
     canvas.current = made;
     hold?.(made);
@@ -62,7 +61,7 @@ export function WaterfallView({ trace, earlier, label, of, hold }: Props) {
         </div>
       </div>
       <div class="detail-row">
-        <p class="detail" aria-live="polite">
+        <p class="detail" aria-live={row.value ? 'polite' : 'off'}>
           {row.value ? <Line trace={trace} row={row.value} of={of} /> : <Summary trace={trace} of={of} hidden={hidden} />}
         </p>
         <button
@@ -84,6 +83,7 @@ function Summary({ trace, of, hidden }: { trace: Trace; of: string; hidden: numb
     <>
       {plural(trace.spans.length, 'span')} of {of} in {duration(trace.seconds)}
       {hidden > 0 && `; ${plural(hidden, 'span')} more, the shortest, are left out`}
+      {trace.partial && '; the file was not read to its end: there may be more'}
     </>
   );
 }
@@ -92,7 +92,7 @@ function Line({ trace, row, of }: { trace: Trace; row: Row; of: string }) {
   if (row.more) return <>{plural(row.more, 'short span')}, {duration(row.seconds)} together: Enter opens them</>;
   const span = trace.spans[row.span];
   if (!span) return null;
-  const critical = criticalSeconds(span);
+  const critical = span.onPath;
   return (
     <>
       <code>{visible(span.name)}</code> {span.kind}, {duration(span.seconds)} ({percent(share(trace, span.seconds))} of {of}) from{' '}
@@ -128,7 +128,7 @@ function Says({ trace, row, of }: { trace: Trace; row: Row; of: string }) {
   }
   const span = trace.spans[row.span];
   if (!span) return null;
-  const critical = criticalSeconds(span);
+  const critical = span.onPath;
   return (
     <>
       <code class="tip-name">{visible(span.name)}</code>

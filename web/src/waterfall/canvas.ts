@@ -25,7 +25,6 @@ const BESIDE = 1e-3; // seconds by which a phase must differ to be told
 
 export interface Handlers {
   at(row: Row | null, at: { x: number; y: number } | null): void;
-  choose(row: Row): void;
 }
 
 export class WaterfallCanvas {
@@ -214,7 +213,6 @@ export class WaterfallCanvas {
     if (!row) return;
     this.focus = number;
     this.toggle(row);
-    this.handlers.choose(row);
     this.surface.invalidate();
   }
 
@@ -402,10 +400,8 @@ export class WaterfallCanvas {
       context.lineWidth = 1.5;
       context.strokeRect(0.75, y + 0.75, width - 1.5, ROW - 1.5);
     }
-    context.globalAlpha = faded ? 0.45 : 1;
-    this.bar(context, row, span, y, left, width, colors);
-    this.label(context, row, span, y, left, matched, colors);
-    context.globalAlpha = 1;
+    this.bar(context, row, span, y, left, width, faded, colors);
+    this.label(context, row, span, y, left, matched, faded, colors);
   }
 
   private bar(
@@ -415,6 +411,7 @@ export class WaterfallCanvas {
     y: number,
     left: number,
     width: number,
+    faded: boolean,
     colors: Colors,
   ): void {
     context.save();
@@ -428,8 +425,8 @@ export class WaterfallCanvas {
       context.fillStyle = color;
       context.fillRect(a, at, Math.max(this.x(to, width) - a, 1), high);
     };
-    fill(row.begin, row.end, span ? colors['pale-strong'] : colors.pale);
-    if (span) {
+    fill(row.begin, row.end, span && !faded ? colors['pale-strong'] : colors.pale);
+    if (span && !faded) {
       const shut = row.open === false;
       for (const [from, to] of this.path[row.span]) fill(from, to, shut ? colors.accent : colors['accent-soft']);
       for (const [from, to] of span.critical) fill(from, to, colors.accent);
@@ -459,6 +456,7 @@ export class WaterfallCanvas {
     y: number,
     left: number,
     matched: boolean,
+    faded: boolean,
     colors: Colors,
   ): void {
     const indent = Math.min(row.depth * INDENT, left * 0.5) + 14;
@@ -491,7 +489,7 @@ export class WaterfallCanvas {
     const strong = span?.kind === 'phase' || span?.kind === 'startup';
     context.font = `${strong ? '600 ' : ''}11.5px ${strong ? 'system-ui, sans-serif' : MONO}`;
     const onPath = span ? this.path[row.span].length > 0 || this.path[0]?.length === 0 : false;
-    context.fillStyle = matched ? colors.accent : onPath ? colors.text : colors.dim;
+    context.fillStyle = matched ? colors.accent : onPath && !faded ? colors.text : colors.dim;
     const name = span ? (span.error ? '⚠ ' : '') + this.names[row.span] : `${row.more} more`;
     context.fillText(fit(context, name, room), indent, middle);
   }

@@ -99,11 +99,6 @@ export function phasesOf(waterfall: Waterfall): Map<string, number> {
   return found;
 }
 
-/** Seconds of a span that lie on the critical path. */
-export function criticalSeconds(span: Waterfall['spans'][number]): number {
-  return span.critical.reduce((sum, [from, to]) => sum + to - from, 0);
-}
-
 /** Moments for an axis from 0 to *seconds*: about *most* of them, at round numbers. */
 export function ticks(from: number, to: number, most: number): number[] {
   const rough = (to - from) / Math.max(1, most);

@@ -1,5 +1,7 @@
 """Startup phases, profiled functions and budgets as OpenTelemetry data. Public names load on first use."""
 
+from time import perf_counter as _now
+
 TYPE_CHECKING = False  # type checkers take this name as true; importing typing would cost 7 ms
 if TYPE_CHECKING:
     from .__about__ import __version__ as __version__
@@ -57,7 +59,11 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in _ROOM:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = __import__(f"{__name__}.{_ROOM[name]}", fromlist=(name,))
+    room, begun = _ROOM[name], _now()
+    is_first = room not in globals()
+    module = __import__(f"{__name__}.{room}", fromlist=(name,))
+    if is_first and room == "runtime":
+        module.__dict__["load_time"] = _now() - begun
     value = globals()[name] = getattr(module, name)  # next access skips this function
     return value
 

@@ -124,7 +124,8 @@ class Alert:
     @property
     def body(self) -> str:
         """What happened, in a sentence."""
-        limit, lasted = f"{self.shown(self.limit)} {self.whole}".rstrip(), duration(self.duration)
+        limit = f"{amount(self.limit, self.unit, self.budget.form)} {self.whole}".rstrip()
+        lasted = duration(self.duration)
         if self.kind == RESOLVED:
             return (
                 f"{self.name} holds again: {self.shown(self.value)}, limit {limit}; "
@@ -170,8 +171,8 @@ class Alert:
         return found
 
     def shown(self, value: float | None) -> str:
-        """Return *value* as a person reads it."""
-        return "–" if value is None else amount(value, self.unit, self.budget.form)
+        """Return *value* as a person reads it; ``~`` before it marks an estimate."""
+        return "–" if value is None else self.budget.mark + amount(value, self.unit, self.budget.form)
 
     def __repr__(self) -> str:
         return f"Alert({self.name!r}, {self.kind!r}, {self.severity!r}, value={self.value!r})"

@@ -1,11 +1,13 @@
 """Numbers as people read them: durations, bytes, counts, and a value of any metric by its unit.
 
-Imports nothing: the worker writes alerts with it.
+Imports nothing: the worker writes alerts with it. The page has the same words (web/src/format.ts);
+tests/unit/amounts.json holds both to them.
 """
 
 from __future__ import annotations
 
 _ENDLESS = float("inf")
+_LEAST = 1e-6  # below which a number is only told to be less
 
 
 def three(value: float) -> str:
@@ -24,22 +26,37 @@ def scaled(value: float, units: tuple[str, ...], step: float = 1000.0) -> str:
     return f"{three(value)} {units[-1]}"
 
 
+def short(value: float) -> str:
+    """Return a number of any size with at most three significant digits, never in powers of ten."""
+    sign, size = "-" if value < 0 else "", abs(value)
+    if size >= 999.5:
+        return sign + scaled(size, ("", "k", "M", "G"))
+    if 0 < size < _LEAST:
+        return ">-0.000001" if sign else "<0.000001"
+    text = f"{float(f'{size:.3g}'):.8f}"
+    return sign + text.rstrip("0").rstrip(".")
+
+
 def duration(seconds: float) -> str:
-    """Return *seconds* as ``412 ms``, ``1.93 s``, ``2 min 4 s`` or ``3 h 5 min``."""
+    """Return *seconds* as ``412 ms``, ``1.93 s``, ``2 min 4 s``, ``3 h 5 min`` or, from 100 hours on, ``4 d 4 h``."""
     if seconds < 0:
         return "-" + duration(-seconds)
     if seconds < 59.95:
         return "0 ms" if seconds < 0.5e-9 else scaled(seconds * 1e9, ("ns", "µs", "ms", "s"))
     whole = round(seconds)
-    first, second, size = ("min", "s", 60) if whole < 3600 else ("h", "min", 3600)
+    first, second, size, part = (
+        ("min", "s", 60, 1) if whole < 3600 else ("h", "min", 3600, 60) if whole < 360_000 else ("d", "h", 86_400, 3600)
+    )
     many, rest = divmod(whole, size)
-    rest = rest if size == 60 else rest // 60
+    rest //= part
     return f"{many} {first} {rest} {second}" if rest else f"{many} {first}"
 
 
 def count(number: float) -> str:
     """Return a number of things: exact below 1000, else ``12.3 k``."""
-    return str(int(number)) if number < 1000 else scaled(number, ("", "k", "M", "G"))
+    if abs(number) < 1000:
+        return str(int(number))
+    return ("-" if number < 0 else "") + scaled(abs(number), ("", "k", "M", "G"))
 
 
 def bytes_of(number: float) -> str:
@@ -57,21 +74,27 @@ def amount(value: float, unit: str, form: str = "") -> str:
 
     Args:
         value: in the metric's unit.
-        unit: as OpenTelemetry writes it; ``%`` for a share that is meant in percent.
+        unit: as OpenTelemetry writes it, ``…/s`` for a rate; ``%`` for a share that is meant in percent.
         form: that of the budget; ``rate`` is per second.
     """
-    per = "/s" if form == "rate" else ""
+    base = unit.removesuffix("/s")
+    per = "/s" * ((base != unit) + (form == "rate"))
     if not -_ENDLESS < value < _ENDLESS:
         return f"{value}{per}"
-    if unit == "s" and not per:
-        return duration(value)
-    if unit == "By":
+    if base == "s":
+        return duration(value) + (" per s" if per else "")
+    if base == "By":
         return bytes_of(value) + per
-    if unit == "%":
-        return f"{value * 100:.3g} %{per}"
-    if unit == "{cpu}":
-        return f"{value:.3g} {'core' if value == 1 else 'cores'}{per}"
-    noun = "" if unit == "1" else unit.strip("{}")
-    if value != int(value):
-        return f"{value:.3g} {noun}".rstrip() + per
-    return (plural(int(value), noun) if unit.startswith("{") else f"{count(value)} {noun}".rstrip()) + per
+    number = short(value * 100) if base == "%" else short(value)
+    noun = "" if base == "1" else "core" if base == "{cpu}" else base.strip("{}").replace("_", " ")
+    if base.startswith("{") and number != "1":
+        noun = _plural_of(noun)
+    return f"{number} {noun}".rstrip() + per
+
+
+def _plural_of(noun: str) -> str:
+    if noun.endswith("s") and not noun.endswith("ss"):  # it is one already
+        return noun
+    if noun.endswith("y") and noun[-2:-1] not in ("", "a", "e", "i", "o", "u"):
+        return f"{noun[:-1]}ies"
+    return noun + ("es" if noun.endswith(("ss", "x", "ch", "sh")) else "s")

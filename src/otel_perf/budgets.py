@@ -116,6 +116,11 @@ class Budget:
         """Whether the metric is measured once and then stands: nothing is added by how long it was over."""
         return self.instrument in (STARTUP, PHASE)
 
+    @property
+    def mark(self) -> str:
+        """What stands before a value that the process judges: ``~`` of a percentile, which comes from buckets."""
+        return "~" if self.form == "quantile" else ""
+
     def held(self, seconds: float) -> bool:
         """Return whether *seconds* on end are as long as ``for``; what a tick is early or late does not count."""
         return seconds >= self.for_ - min(SLACK, self.for_ / 10)

@@ -1,7 +1,7 @@
 """The worker's look at a start that lasts: why its spans took their time, and when it was over if nobody says so.
 
-Imports only: sys, watch, readiness, recorder, imports, pauses, system; loaded by the worker. Nothing of the program is
-changed.
+Imports only: sys, watch, readiness, recorder, startup, imports, pauses, system; loaded by the worker. Nothing of the
+program is changed.
 Reading order: Explainer.look(), called every few milliseconds, then explain(), called with what is about to be written.
 """
 
@@ -22,6 +22,7 @@ from .recorder import (
     START,
     with_attributes,
 )
+from .startup import HOLD, HOLD_IDLE
 from .system import calls
 from .watch import SELDOM, SHORTEST, Watch
 
@@ -70,6 +71,7 @@ class Explainer:
         self.over = False
         self.records: list[Any] = []
         self.findings: list[Any] = []
+        self._may_speak = False
         self._strict = settings.strict
         self._looks = settings.watch
         self._watch = Watch(own, start.frame[START])
@@ -89,9 +91,12 @@ class Explainer:
         """Go on in another thread, of the native id *own*."""
         self._watch.own = own
 
-    def speaks_for_itself(self) -> None:
-        """Infer nothing any more: the program calls init(), so it will say when it is ready, or name a rule."""
-        self._readiness = None
+    def may_speak(self) -> None:
+        """Wait for ready() before the start is ended: the program calls init(), so it may well say when it is ready.
+
+        What is found out meanwhile counts if it says nothing. Until then its phases and calls belong to the start.
+        """
+        self._may_speak = True
 
     def look(self) -> None:
         """Look once, and end the start if a rule says that the program is ready."""
@@ -101,9 +106,17 @@ class Explainer:
             self._watch.sample()
         if self._readiness is None:
             return
+        if self.start.found is not None:
+            rule, since = self.start.found
+            if clock.now() - since > (HOLD_IDLE if rule == "idle" else HOLD):
+                self.start.finish(rule, since)
+            return
         work = (imports.seen, len(recorder.open_spans), len(recorder.finished), len(self.records))
         found = self._readiness.look(self._watch, work)
-        if found is not None:
+        if found is None or (self._may_speak and found[0] == "idle" and recorder.open_spans):
+            return  # a phase that sleeps is no idling
+        self.start.found = found
+        if not self._may_speak:
             self.start.finish(*found)
 
     def explain(self, records: list[Any], how: dict[str, Any]) -> list[Any]:

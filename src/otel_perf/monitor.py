@@ -14,11 +14,13 @@ from .budgets import DEFINED, PHASE, STARTUP, in_force, own
 from .errors import ConfigError
 from .export.otlp_json import attributes, double, gauge_text, metric_text
 from .metrics import exemplars
+from .metrics.misnamed import misnamed
 from .metrics.names import CORES, INSTRUMENTS, WRITTEN
+from .metrics.quantiles import quantile
 from .metrics.sampler import choose
 from .metrics.tick import Tick
 from .metrics.wholes import whole_of
-from .recorder import BUCKETS, LOWEST, N_PATH, N_TOTAL, START, snapshot
+from .recorder import BUCKETS, FOREVER, LOWEST, N_PATH, N_TOTAL, START, snapshot
 from .score import score
 
 TYPE_CHECKING = False
@@ -149,6 +151,10 @@ class Monitor:
     def _define(self, budget: Budget) -> None:
         """Record what a budget is: whoever reads the run may have another configuration, and not this program."""
         self._note(DEFINED, INFO, (0, 0), budget.fields())
+        text = misnamed(budget)
+        instruments = sys.modules.get(f"{__package__}.metrics.instruments")
+        if text and (instruments is None or instruments.latest(budget.instrument, {}) is None):
+            self._complain(text, text)
 
     def _idle(self) -> bool | None:
         """Return whether no tracked work ran since the last look, None if the program never recorded any.
@@ -235,8 +241,8 @@ class Monitor:
             return _function(budget)
         if budget.form == "quantile":
             instruments = sys.modules.get(f"{__package__}.metrics.instruments")
-            counts = None if instruments is None else instruments.durations(name, budget.selector)
-            return None if counts is None else _quantile(counts, budget.quantile)
+            found = None if instruments is None else instruments.durations(name, budget.selector)
+            return None if found is None else _quantile(budget.quantile, *found)
         return self._value(budget)
 
     def _value(self, budget: Budget) -> float | None:
@@ -272,7 +278,7 @@ class Monitor:
         if start.over:
             known = start.rule not in ("exit", "shutdown", "signal") or self._asked
             return start.end - begun if known else None
-        if self.infers and not self._asked:
+        if start.found is not None or (self.infers and not self._asked):  # ready, as it seems: ready() may still come
             return None
         lasts = clock.now() - begun
         return lasts if lasts > budget.max else None
@@ -469,25 +475,18 @@ def _phases() -> dict[str, float]:
 def _function(budget: Budget) -> float | None:
     """Return the longest duration, or a quantile, of the calls that *budget* selects."""
     function, kind = budget.selector.get("function"), budget.selector.get("kind")
-    counts, longest = [0] * BUCKETS, 0.0
+    counts, shortest, longest = [0] * BUCKETS, FOREVER, 0.0
     for node in list(recorder.nodes):
         site = node[N_PATH].site
         if function not in (None, site.series) or kind not in (None, site.kind):
             continue
         counts = [a + b for a, b in zip(counts, snapshot(node)[2], strict=True)]
-        longest = max(longest, node[N_PATH].max)
+        shortest, longest = min(shortest, node[N_PATH].min), max(longest, node[N_PATH].max)
     if not any(counts):
         return None
-    return longest if budget.form != "quantile" else min(longest, _quantile(counts, budget.quantile))
+    return longest if budget.form != "quantile" else _quantile(budget.quantile, counts, shortest, longest)
 
 
-def _quantile(counts: list[int], share: float) -> float:
-    """Return the upper bound of the bucket that holds the *share* of all durations."""
-    rank = share * sum(counts)
-    seen = bucket = 0
-    while seen < rank or not counts[bucket]:
-        seen += counts[bucket]
-        if seen >= rank and counts[bucket]:
-            break
-        bucket += 1
-    return float(2.0 ** (bucket + 1 + LOWEST))
+def _quantile(share: float, counts: list[int], shortest: float, longest: float) -> float | None:
+    """Return below which duration the *share* of all is, by buckets as recorder.bucket_of() counts them."""
+    return quantile(share, counts[0], LOWEST + 1, counts[1:], shortest, longest)

@@ -2,6 +2,9 @@
 
 Imports only: sys, watch, system. The rules, in the order in which they are asked: a socket of this process listens; the
 main module has ended while other threads go on; the program idles for the first time. `--ready-when` names one instead.
+
+ready() knows better for as long as startup.HOLD says. A program that calls init() itself may well call it too: its
+start goes on for that time, while the root of any other start is only held back.
 """
 
 from __future__ import annotations

@@ -120,4 +120,4 @@ def _text(standing: Standing) -> str:
         return f"exceeded when last seen, {limit}"
     state = "exceeded" if standing.exceeded or standing.state == EXCEEDED else "pending"
     over = f" ({100 * standing.over:.0f} % over)" if 0 < standing.over < 10 else ""
-    return f"{state}: {amount(standing.value, standing.unit, budget.form)}, {limit}{over}"
+    return f"{state}: {budget.mark}{amount(standing.value, standing.unit, budget.form)}, {limit}{over}"

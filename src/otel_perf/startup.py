@@ -57,6 +57,8 @@ STARTED = "OTEL_PERF_STARTED"  # "pid:nanoseconds of the monotonic clock" of the
 ROOT_SITE = Site("startup", "startup", "startup")
 READY = "ready()"  # what ended the start: the program said so, or
 INFERRED = ("listen", "port", "main", "idle", "delay")  # readiness.py found out
+HOLD = 3.0  # seconds that a start whose end was inferred waits for ready()
+HOLD_IDLE = 10.0  # the same of a program with init() that idles: it may sleep until what it needs is there
 TICK = 0.01  # seconds; /proc counts a process's creation in these
 
 
@@ -70,6 +72,7 @@ class Startup:
         creation: where the process's creation time came from.
         entered: the phases in progress that enter_phase() began, outermost first, and the frame each is a child of.
         left: those of them that have ended.
+        found: which rule says that the program is ready, and since when; None while none does.
         seen: names of all phases that were opened.
         over: the start has ended, at
         end: monotonic seconds, by the
@@ -86,6 +89,7 @@ class Startup:
         "creation",
         "end",
         "entered",
+        "found",
         "frame",
         "held",
         "interrupted",
@@ -114,6 +118,7 @@ class Startup:
         self.creation = creation
         self.entered: list[tuple[Frame, Frame]] = []
         self.left: list[Frame] = []
+        self.found: tuple[str, float] | None = None
         self.seen: set[str] = set()
         self.over = self.held = self.interrupted = False
         self.end = 0.0
@@ -150,6 +155,9 @@ class Startup:
                 self.release()
         if self.over:
             return
+        if self.found is not None and rule not in (READY, *INFERRED):  # the process ends, and was ready before
+            rule, end = self.found
+            interrupted = False
         here = CURRENT.get()
         identify_slow(here)
         with hold():
@@ -297,8 +305,8 @@ def close_open(end: float, interrupted: bool, trace: Trace | None = None) -> Non
         mark["otel_perf.interrupted"] = True
     for frame in sorted(open_spans.values(), key=_depth, reverse=True):
         span: SpanState | None = frame[SPAN]
-        if trace is not None and (span is None or span.trace is not trace):
-            continue
+        if trace is not None and (span is None or span.trace is not trace or frame[START] > end):
+            continue  # of another trace, or begun after the end of the start was, which was found out later
         site = (
             frame[NODE][N_PATH].site
             if len(frame) == OWN

@@ -111,6 +111,7 @@ class Watch:
         self._looked = self._disk_looked = 0.0
         self._busy = self.began  # when the process was last seen to use a CPU
         self._used = process_time() - thread_time()
+        self._spent = 0.0  # seconds of CPU of all threads but ours since the sample before
 
     def sample(self) -> None:
         """Look once."""
@@ -119,7 +120,7 @@ class Watch:
         self._find_threads(begun)
         busy = False
         for thread in list(self.threads.values()):
-            if not thread.sample():
+            if not thread.sample(self._spent):
                 self._ended[thread.id] = self.threads.pop(thread.id, thread)
                 if len(self._ended) > MAX_THREADS:
                     del self._ended[next(iter(self._ended))]
@@ -138,7 +139,8 @@ class Watch:
     def _look_whether_busy(self, begun: float) -> None:
         """Look at the CPU time of all threads but ours, be they ever so many."""
         used = process_time() - thread_time()
-        if used - self._used > max(0.0005, (begun - self.last) / 50):
+        self._spent = used - self._used
+        if self._spent > max(0.0005, (begun - self.last) / 50):
             self._busy = begun
         self._used = used
 
@@ -210,8 +212,12 @@ class Thread:
         self._sums = [0.0] * len(CAUSES)
         self.series.add(begun, tuple(self._sums))
 
-    def sample(self) -> bool:
-        """Look once; return False once the thread has ended."""
+    def sample(self, spent: float = 0.0) -> bool:
+        """Look once; return False once the thread has ended.
+
+        Args:
+            spent: seconds of CPU that all threads together have used since the sample before.
+        """
         moment = now()
         try:
             cpu = clock_gettime(self._clock)
@@ -229,17 +235,29 @@ class Thread:
             self._contended = contended
             self.waits = self._cause(_read(f"/proc/self/task/{self.id}/syscall").split())
         self.rested = past - used - waited
-        sums = self._sums
-        sums[CPU] += used
-        sums[CONTENDED] += waited
+        sums, rest = self._sums, self.rested
         before, self._seen = self._seen, self.waits
         if self.waits == LOCK and used > past / 4:  # it was at work when we came, and waits for our turn to end
             self._seen = CPU
-        known = [cause for cause in (before, self._seen) if cause != CPU]
-        if len(self.series.moments) == 1:  # since it began, which may be long ago
-            known = []
-        for cause in known or (OTHER,):  # what it waited for at either end stands for that half
-            sums[cause] += self.rested / (len(known) or 1)
+        is_first = len(self.series.moments) == 1  # since it began, which may be long ago
+        if before != CPU and self._seen == CPU and not is_first:
+            # It waited, then it computed; as long as others have computed beside it, it may have waited for its turn.
+            sure = max(0.0, rest - max(0.0, spent - used))
+            sums[before] += sure
+            self.series.add(self._at + sure, tuple(sums))
+            sums[OTHER] += rest - sure
+        elif before == CPU and self._seen != CPU and not is_first:  # it computed, then it waited
+            sums[CPU] += used
+            sums[CONTENDED] += waited
+            self.series.add(moment - rest, tuple(sums))
+            used = waited = 0.0
+            sums[self._seen] += rest
+        else:
+            known = [] if is_first else [cause for cause in (before, self._seen) if cause != CPU]
+            for cause in known or (OTHER,):  # what it waited for at either end stands for that half
+                sums[cause] += rest / (len(known) or 1)
+        sums[CPU] += used
+        sums[CONTENDED] += waited
         self._at, self._cpu = moment, cpu
         self.series.add(moment, tuple(sums))
         return True

@@ -160,3 +160,48 @@ def test_slow_processors_of_the_application_do_not_hold_our_files_back(run_pytho
     """
 
     assert "100\n" == run_python(program).stdout
+
+
+def test_what_init_costs_is_counted_with_what_it_loads(run_python, spans_of, tmp_path):
+    """By the program's clock, around the line that the program writes."""
+    result = run_python(
+        """
+        import time
+        import otel_perf as perf
+        begun = time.perf_counter()
+        perf.init()
+        print(time.perf_counter() - begun)
+        """
+    )
+
+    assert (0, "") == (result.returncode, result.stderr)
+    took = float(result.stdout)
+    (root,) = [span for span in spans_of(tmp_path) if span["name"] == "startup"]
+    assert 0.8 * took < root["attributes"]["otel_perf.self.init_time"] <= took
+
+
+def test_budget_on_a_metric_that_there_is_not_is_one_line(run_python, tmp_path):
+    (tmp_path / "otel-perf.toml").write_text("[budgets.ours]\nmetric = 'process.memory.usge'\nmax = '1GB'\n")
+
+    result = run_python(
+        """
+        import time
+        import otel_perf as perf
+        perf.init()
+        perf.budget("mine", metric="process.threads.count", max=100)
+        perf.gauge("process.own").set(1)
+        perf.budget("own", metric="process.own", max=100)
+        perf.ready()
+        time.sleep(1.2)
+        """
+    )
+
+    assert 0 == result.returncode
+    assert [
+        "otel-perf: budget 'ours': metric: there is no 'process.memory.usge'; did you mean 'process.memory.usage'? "
+        "(otel-perf.toml, [budgets.ours])",
+        "otel-perf: budget 'mine': metric: there is no 'process.threads.count'; did you mean 'process.thread.count'? "
+        "(script.py:5)",
+    ] == result.stderr.splitlines()
+    doctor = run_python(["-m", "otel_perf", "doctor"])
+    assert "there is no 'process.memory.usge'" in doctor.stdout + doctor.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Any
 
@@ -147,6 +148,39 @@ def test_budget_on_a_rate_a_percentile_and_a_counter_of_the_application(run_pyth
 
     assert (0, "") == (result.returncode, result.stderr)
     assert {"rate", "slow", "queue"} == {event["attributes"]["budget"] for event in alerts(logs_of(tmp_path))}
+
+
+def test_percentile_is_never_more_than_the_longest_call_whatever_bucket_that_falls_into(run_python, logs_of, tmp_path):
+    """The bucket of 200 ms ends at 250 ms: no call was as long as that."""
+    result = run_python(
+        """
+        import time
+        import otel_perf as perf
+        perf.on_alert(lambda alert: print(alert.body, flush=True))
+        perf.budget("wide", metric="p95(checkout)", max="240ms")
+        perf.budget("tight", metric="p95(checkout)", max="150ms")
+        perf.budget("function", metric="p95(otel_perf.function.duration{function=__main__.work})", max="1ms")
+        perf.init(service="custom")
+        perf.ready()
+
+        @perf.profile
+        def work():
+            time.sleep(0.2)
+
+        for _ in range(8):
+            perf.timer("checkout").record(0.2)
+            work()
+        """
+    )
+
+    assert (0, "") == (result.returncode, result.stderr)
+    found = {event["attributes"]["budget"]: event for event in alerts(logs_of(tmp_path))}
+    assert {"tight", "function"} == found.keys()
+    assert 0.2 == pytest.approx(found["tight"]["attributes"]["value"])
+    assert "tight ~200 ms is over 150 ms" in result.stdout
+    checked = run_python(["-m", "otel_perf", "check", "--json"])
+    judged = {one["name"]: one for one in json.loads(checked.stdout)["processes"][0]["budgets"]}
+    assert ["ok", "exceeded"] == [judged[name]["state"] for name in ("wide", "tight")]
 
 
 @linux
@@ -326,7 +360,7 @@ def test_report_and_alert_agree_about_a_program_that_never_says_ready(run_python
     program = tmp_path / "never.py"
     program.write_text(
         "import otel_perf as perf, time\nperf.budget('startup', metric='otel_perf.startup.duration', max='1s')\n"
-        "time.sleep(0.7)\nperf.init(service='never')\ntime.sleep(3)\n"
+        "time.sleep(0.7)\nperf.init(service='never')\nend = time.time() + 3\nwhile time.time() < end: pass\n"
     )
 
     result = run_python([*options, program])

@@ -178,7 +178,7 @@ def test_markdown_has_a_table_and_folds_what_is_long(everything, report):
 @pytest.mark.parametrize(
     ("ending", "state", "line"),
     [
-        ("", "exit", "exited"),
+        ("", "exit", "exited (code not recorded)"),
         ("raise ValueError('no such table')", "exception", "ended by ValueError: no such table"),
     ],
 )

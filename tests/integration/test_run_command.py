@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from otel_perf.analysis.text import cells
+
 POSIX = os.name == "posix"
 needs_posix = pytest.mark.skipif(not POSIX, reason="signals, exec and fork are POSIX")
 
@@ -339,6 +341,16 @@ def test_report_comes_on_stderr_after_the_program_s_own(write, run_program):
     assert b"startup" in result.stderr
     assert b"budget" in result.stderr
     assert 7 == result.returncode
+
+
+def test_report_is_as_wide_as_the_window(write, run_program):
+    write("program.py", "import json, decimal, logging, http.server\n")
+
+    result = run_program([sys.executable, "program.py"], ["--report"], env={"COLUMNS": "60"})
+
+    lines = result.stderr.decode().splitlines()
+    assert 60 >= max(map(cells, lines))
+    assert 55 < max(map(cells, lines)), "the bars fill it"
 
 
 def test_report_of_a_program_that_recorded_nothing_is_one_line(write, run_program):

@@ -406,9 +406,9 @@ def test_a_resolved_alert_is_good_news_with_duration_and_peak(run):
     [
         ("queue", 8, "", 9, "memory 9 is over 8"),
         ("queue", 8, "{job}", 9, "memory 9 jobs is over 8 jobs"),
-        ("rate(orders)", 8.5, "{order}", 9.5, "memory 9.5 order/s is over 8.5 order/s"),
+        ("rate(orders)", 8.5, "{order}", 9.5, "memory 9.5 orders/s is over 8.5 orders/s"),
         ("rate(io)", "1MB", "By", 2.5e6, "memory 2.5 MB/s is over 1 MB/s"),
-        ("p95(otel_perf.function.duration{function=f})", 0.25, "", 0.3, "memory 300 ms is over 250 ms"),
+        ("p95(otel_perf.function.duration{function=f})", 0.25, "", 0.3, "memory ~300 ms is over 250 ms"),
         ("process.cpu.utilization", "50%", "1", 0.75, "memory 75 % is over 50 % of the CPUs that it may use"),
         (CPU, "2%", "{cpu}", 0.03, "memory 0.03 cores is over 0.02 cores"),
         (MEMORY, 150_000_000, "By", 163 * MB, "memory 163 MB is over 150 MB"),

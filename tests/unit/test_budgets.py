@@ -7,6 +7,8 @@ import pytest
 from otel_perf import budgets, config
 from otel_perf.budgets import Budget, limit, parse_metric
 from otel_perf.errors import ConfigError
+from otel_perf.metrics.misnamed import misnamed
+from otel_perf.metrics.names import INSTRUMENTS, WRITTEN
 
 
 def load(tmp_path, text, name="otel-perf.toml"):
@@ -235,3 +237,22 @@ def test_a_wrong_budget_of_the_program_is_refused_at_its_line_and_leaves_nothing
 )  # fmt: skip
 def test_a_tick_that_is_a_little_early_counts(for_, seconds, held):
     assert held == Budget("a", metric="b", max=1, for_=for_).held(seconds)
+
+
+@pytest.mark.parametrize(
+    ("metric", "says"),
+    [
+        ("process.memory.usge", "there is no 'process.memory.usge'; did you mean 'process.memory.usage'?"),
+        ("rate(process.cpu.times)", "did you mean 'process.cpu.time'?"),
+        ("p95(otel_perf.function.durations{function=f})", "did you mean 'otel_perf.function.duration'?"),
+        ("system.x", "docs/metrics.md lists all names"),
+        *((name, "") for name in (*INSTRUMENTS, *WRITTEN)),
+        ("orders", ""),
+        ("http.server.request.duration", ""),
+    ],
+)
+def test_a_name_that_begins_as_ours_and_is_none_is_told_with_the_nearest(metric, says):
+    found = misnamed(Budget("b", metric=metric, max=1))
+
+    assert says in found
+    assert bool(says) == bool(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from otel_perf import config
+from otel_perf.metrics.names import INSTRUMENTS, WRITTEN
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,3 +44,10 @@ def test_readme_shows_the_example_that_is_run(run_python, tmp_path):
     assert (0, "2998500\n", "") == (result.returncode, result.stdout, result.stderr)
     report = run_python(["-m", "otel_perf", "report"])
     assert report.stdout.startswith("shop 1.4.2 started in ")
+
+
+def test_every_metric_that_a_budget_can_name_is_listed_with_its_unit():
+    text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:3]] for line in text.splitlines() if line.startswith("| `")]
+
+    assert [[name, unit] for name, (_, unit, _) in {**INSTRUMENTS, **WRITTEN}.items()] == rows

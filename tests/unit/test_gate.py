@@ -237,3 +237,17 @@ def test_the_defaults_of_the_tick_are_left_out_where_it_did_not_run(tmp_path):
     found = judge_budgets(read("", None), load_process(str(folder)))
 
     assert {"startup": "unknown", "monitor": "exceeded"} == {judged.budget.name: judged.state for judged in found}
+
+
+def test_a_percentile_from_buckets_is_marked_and_one_of_all_values_is_not(judge):
+    name = "otel_perf.function.duration{function=f}"
+    assert "~" == judge(f"p50({name})", "1s", [durations("f", [9, 9], 0.2)]).value_text[0]
+    assert "200 ms" == judge(name, "1s", [durations("f", [9, 9], 0.2)]).value_text
+    assert "50 B" == judge("p50(mem)", "1kB", gauge("mem", range(101))).value_text
+
+
+def test_a_metric_that_there_is_not_is_called_wrong(judge):
+    judged = judge("process.memory.usge", "1MB", gauge("process.memory.usage", [1]))
+
+    assert "unknown" == judged.state
+    assert "there is no 'process.memory.usge'; did you mean 'process.memory.usage'?" in judged.reason

@@ -421,6 +421,46 @@ def test_idle_seconds_that_raised_an_alert_fail_the_gate(gate):
     assert ("exceeded", "2400 % over; the process said so") == gate(lines)["idle"]
 
 
+def test_a_default_that_was_watched_and_never_judged_is_unknown_as_the_report_has_it(gate):
+    """What --strict fails; it counted as if it was not there."""
+    found = gate(judged("idle", 0.02, -1, 1), judged("memory", 150e6, 0, 1, 10e6))
+
+    assert "unknown" == found["idle"][0]
+    assert "no second in which no tracked work ran; idle = false switches it off" in found["idle"][1]
+
+
+def test_a_percentile_that_the_process_judged_is_marked_as_an_estimate(process):
+    metric = "p95(checkout)"
+    logs = [event("exceeded", "slow", 1, limit=0.45, value=0.5, peak=0.5, duration=0.0, unit="s", metric=metric)]
+    found = process(judged("slow", 0.45, 2, 1, 0.5), logs=logs)
+
+    assert "exceeded: ~500 ms, limit 450 ms" in report_text(found)
+    assert "  ~500 ms  450 ms" in report_text(found)
+    (one,) = [one for one in judge_budgets(read("", None), found) if one.budget.name == "slow"]
+    assert ("~500 ms", "500 ms") == (one.value_text, one.shown(one.value))
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["open", "resolved"])
+def test_markdown_does_not_praise_a_run_whose_check_fails(process, tmp_path, ended):
+    """Its start is within the budget; another budget was exceeded."""
+    logs = [event("exceeded", "memory", 1, limit=5.0, value=9.0, peak=9.0, duration=0.0)]
+    logs += [event("resolved", "memory", 4, limit=5.0, value=1.0, peak=9.0, duration=3.0)] if ended else []
+    root = {
+        "traceId": "1" * 32, "spanId": "2" * 16, "name": "startup",
+        "startTimeUnixNano": str(BEGIN), "endTimeUnixNano": str(BEGIN + SECOND),
+        "attributes": _attributes({"otel_perf.kind": "startup", "otel_perf.ready": "ready()"}),
+    }  # fmt: skip
+    process()
+    line = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [root]}]}]}) + "\n"
+    (tmp_path / "run" / "1" / "traces.jsonl").write_text(line)
+    assert report_markdown(process()).startswith("### ✅ unknown\\_service started in 1 s: within the budget of 2 s")
+
+    first = report_markdown(process(logs=logs)).partition("\n")[0]
+
+    assert first.startswith("### ❌ unknown\\_service started in 1 s: within the budget of 2 s")
+    assert first.endswith("; 1 budget exceeded: memory")
+
+
 def test_style_of_the_terminal_decides_the_signs():
     assert "-3 +- 2 us - ..." == Style(ascii=True).plain("−3 ± 2 µs – …")
     assert "−3 ± 2 µs – …" == Style().plain("−3 ± 2 µs – …")

@@ -304,6 +304,21 @@ def test_interrupted_start_names_what_was_going_on():
     assert (verdict.state, verdict.cause, verdict.where) == ("unknown", "interrupted", ("Core", "load"))
 
 
+def test_interrupted_start_does_not_name_what_had_ended_long_before():
+    start = start_of(node("import a", 100, 200, 3, 1, "import"), marks=("interrupted",), ready="signal")
+
+    assert () == verdict_of(start).where
+
+
+def test_start_that_its_process_saw_exceeded_is_exceeded_before_it_ends():
+    start = start_of(node("import a", 150, 180, 3, 4, "import", depth=2), root=False)
+    start.lasts = 138.0
+
+    verdict = verdict_of(start)
+
+    assert ("exceeded", "no end", 138.0, 0.03) == (verdict.state, verdict.cause, verdict.seconds, verdict.recorded)
+
+
 def test_killed_start_names_the_last_thing_recorded():
     start = start_of(
         node("PreInit", 0, 100, 2, 77, "phase", depth=1),

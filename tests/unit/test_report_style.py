@@ -107,7 +107,11 @@ def test_durations_have_three_digits_and_a_unit(seconds, shown):
 def test_numbers_never_have_more_than_three_digits(value):
     for shown in (duration(value), count(value), bytes_of(value)):
         for number in re.findall(r"\d[\d.]*", shown):
-            assert len(number.replace(".", "").lstrip("0")) <= 3 or " h" in shown or shown.endswith(("G", "TB"))
+            assert (
+                len(number.replace(".", "").lstrip("0")) <= 3
+                or re.search(" [hd]", shown)
+                or shown.endswith(("G", "TB"))
+            )
 
 
 def test_counts_bytes_and_shares():

@@ -153,7 +153,7 @@ def test_report_of_a_small_start(process):
         == """\
 shop 1.4.2 started in 1 s: within the budget of 2 s (1 s left)
 run 2026-11-18T11-06-40, process 4242, Python 3.11.7, 2026-11-18 11:06:40 +0000
-exited
+exited (code not recorded)
 
 Bottlenecks: what the end of the start waited for
   1. GET /, 250 ms, 25.0 %
@@ -213,7 +213,7 @@ shop 1.4.2 started in 400 ms: within the
 run 2026-11-18T11-06-40, process 4242,
   Python 3.11.7, 2026-11-18 11:06:40
   +0000
-exited
+exited (code not recorded)
 
 Bottlenecks: what the end of the start
   waited for
@@ -317,6 +317,51 @@ def test_verdict_says_which_rule_ended_the_start(process, rule, words):
     assert f"shop 1.4.2 started in 1 s (ready: {words}): within the budget of 2 s (1 s left)" == first
 
 
+def inferred(after, rule="listen", **values):
+    """Return the event of a program that seems to be ready, *after* ms."""
+    found = {"otel_perf.ready": rule, "otel_perf.startup.duration": after / 1e3, **values}
+    return {
+        "timeUnixNano": str(START + after * MS), "eventName": "otel_perf.startup.inferred", "spanId": f"{1:016x}",
+        "traceId": f"{1:032x}", "attributes": attributes(found),
+    }  # fmt: skip
+
+
+def test_readiness_that_was_inferred_before_the_root_is_written_counts(process):
+    """What ran after it is none of the start's, and hangs below no missing parent."""
+    spans = [span("import a", 10, 40, 3, 1, "import", depth=1), span("request", 70, 90, 4, 1, "function", depth=1)]
+
+    text = report_text(process(*spans, logs=[inferred(62, **{"otel_perf.budget.startup": 0.5})]), width=200)
+
+    first = "shop 1.4.2 started in 62 ms (ready: inferred from the first listening socket): within the budget of 500 ms"
+    assert text.startswith(first)
+    assert "import a" in text
+    assert "request" not in text.partition("Functions")[0]
+
+
+def test_root_that_is_written_knows_better_than_what_was_inferred(process):
+    text = report_text(process(root(1000), logs=[inferred(62)]), width=200)
+
+    assert text.startswith("shop 1.4.2 started in 1 s: within")
+
+
+def test_start_that_lasts_is_exceeded_for_whoever_reads_the_run_as_for_its_process(process):
+    fields = {"budget": "startup", "metric": "otel_perf.startup.duration", "severity": "critical", "limit": 2.0}
+    fields |= {"value": 138.0, "peak": 138.0, "duration": 0.0, "unit": "s"}
+    alert = {
+        "timeUnixNano": str(START + 138_000 * MS),
+        "eventName": "otel_perf.budget.exceeded",
+        "attributes": attributes(fields),
+    }
+
+    text = report_text(process(span("import a", 0, 412, 3, 9, "import", depth=2), logs=[alert]), width=200)
+
+    assert text.startswith(
+        "shop 1.4.2: budget of 2 s exceeded: the start has no end after 2 min 18 s (killed, or still going on); "
+        "last recorded, after 412 ms: import a"
+    )
+    assert "last recorded after 2 min 18 s" in text, "which is when anything was, an event too"
+
+
 def test_exit_that_was_asked_for_is_judged(process):
     first = report_text(process(root(1000, ready="exit", startup__ready_when="exit")), width=200).splitlines()[0]
 
@@ -326,7 +371,7 @@ def test_exit_that_was_asked_for_is_judged(process):
 @pytest.mark.parametrize(
     ("logs", "line"),
     [
-        ([ended()], "exited"),
+        ([ended()], "exited (code not recorded)"),
         ([ended(process__exit__code=3)], "exited with code 3"),
         ([ended("status", process__exit__code=0)], "exited with code 0"),
         ([ended(), ended("status", process__exit__code=4)], "exited with code 4"),

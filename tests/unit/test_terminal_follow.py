@@ -33,7 +33,7 @@ def runs(tmp_path):
                 "spanId": f"{1:016x}",
                 "name": "startup",
                 "startTimeUnixNano": str(START + number),
-                "endTimeUnixNano": str(START + seconds * 1_000_000_000),
+                "endTimeUnixNano": str(START + int(seconds * 1_000_000_000)),
                 "attributes": [
                     {"key": "otel_perf.kind", "value": {"stringValue": "startup"}},
                     {"key": "otel_perf.ready", "value": {"stringValue": "ready()"}},
@@ -166,3 +166,9 @@ def test_what_depends_on_nothing_new_is_made_once(runs):
         watch._now_and_then("cheap", "same", lambda: made.append(1))
 
     assert [1] == made
+
+
+def test_a_run_of_less_than_a_second_is_told_as_long_as_it_was(runs):
+    followed = Followed(str(runs("a", seconds=0.477)))
+
+    assert ", after 477 ms" == shown(followed).context[-14:]

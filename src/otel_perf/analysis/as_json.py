@@ -115,25 +115,30 @@ def report_object(process: Process, of_start: dict[str, Any] | None = None) -> d
     }
 
 
-def start_objects(process: Process) -> dict[str, Any]:
-    """Return the report's keys of the start alone: of a long start they are nearly all of the work."""
+def start_objects(process: Process, explained: tuple[Start, Explanation] | None = None) -> dict[str, Any]:
+    """Return the report's keys of the start alone: of a long start they are nearly all of the work.
+
+    Args:
+        process: as it was read.
+        explained: its start and what explain() gave of that, for whoever has it already.
+    """
     found = findings(process)
-    start = build_start(process)
+    if explained is None and (start := build_start(process)) is not None:
+        explained = start, explain(process, start)
     return {
-        "start": None if start is None else _start(process, start),
+        "start": None if explained is None else _start(process, *explained),
         "findings": [{"kind": one.kind, "severity": one.severity, "message": one.message} for one in found],
     }
 
 
-def _start(process: Process, start: Start) -> dict[str, Any]:
+def _start(process: Process, start: Start, explanation: Explanation) -> dict[str, Any]:
     verdict = verdict_of(start)
-    explanation = explain(process, start)
     attributes = process.root_attributes
     cold = attributes.get("otel_perf.startup.cold")
     return {
         "began": _moment(start.root.start),
-        "complete": start.recorded,
-        "seconds": start.root.duration,
+        "complete": start.recorded and process.root is not None,
+        "seconds": max(start.root.duration, start.lasts),
         "budget": {
             "state": verdict.state,
             "limit_seconds": verdict.limit,

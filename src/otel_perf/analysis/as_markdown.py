@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from otel_perf.amounts import three
+from otel_perf.budgets import STARTUP
 
 from .advice import explain
 from .ending import ending_of, ending_text
@@ -33,6 +34,7 @@ CELLS = 20  # of a small chart
 MOST = 20  # rows of a folded table
 LONGEST_NAME = 120  # characters
 _SIGNS = {"within": "✅", "exceeded": "❌", "unknown": "❔"}
+FAILED = "❌"  # also of a start within its budget, where something else makes `otel-perf check` fail
 _STYLE = Style()
 
 
@@ -40,7 +42,7 @@ def report_markdown(process: Process) -> str:
     """Return the report of *process*, its lines ended by newlines."""
     found = findings(process)
     start = build_start(process)
-    lines = [*_head(process, start), ""]
+    lines = [*_head(process, start, any(one.severity == "error" for one in found)), ""]
     if start is not None:
         explanation = explain(process, start)
         lines += [*_phases(start), *_why(explanation)]
@@ -75,12 +77,19 @@ def _folded(title: str, body: Sequence[str]) -> list[str]:
     return ["", "<details>", f"<summary>{title}</summary>", "", *body, "", "</details>", ""]
 
 
-def _head(process: Process, start: Start | None) -> list[str]:
+def _head(process: Process, start: Start | None, wrong: bool) -> list[str]:
+    """Return the verdict and what else there is to know; *wrong*: a finding is an error."""
     subject = " ".join(filter(None, (process.service, process.version)))
     if start is None:
         return [f"### {escape(subject)}: no start was recorded in this process"]
     verdict = verdict_of(start)
-    lines = [f"### {_SIGNS[verdict.state]} {escape(verdict_text(subject, verdict, _STYLE))}"]
+    alerts = process.record.alerts
+    told = STARTUP if verdict.state == "exceeded" else None  # of which the sentence speaks
+    failed = list(dict.fromkeys(one.budget for one in alerts if one.metric != told))
+    sign = FAILED if wrong or failed else _SIGNS[verdict.state]
+    text = verdict_text(subject, verdict, _STYLE)
+    text += f"; {plural(len(failed), 'budget')} exceeded: {', '.join(failed)}" if failed else ""
+    lines = [f"### {sign} {escape(text)}"]
     notes = []
     if process.usable is not None:
         notes.append(f"usable after {_STYLE.duration(process.usable)}")

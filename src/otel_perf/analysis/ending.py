@@ -71,20 +71,21 @@ def ending_of(process: Process) -> Ending | None:
 
 
 def _unsaid(process: Process) -> Ending | None:
-    if not process.nodes or text_of(process.root_attributes, "otel_perf.ready") in KNOWN_BY_ROOT:
+    nodes = [*process.nodes, *([] if process.inferred is None else [process.inferred])]
+    if not nodes or text_of(process.root_attributes, "otel_perf.ready") in KNOWN_BY_ROOT:
         return None
     if text_of(process.resource, "otel_perf.imported.times"):  # of a log that does not say when anything was
         return None
-    began = min(node.start for node in process.nodes)
+    began = min(node.start for node in nodes)
     if is_running(process, began):
         return Ending("running", unfinished=text_of_all(process.unfinished))
-    last = max([process.after.last, *(node.end for node in process.nodes)])
+    last = max([process.last, process.after.last, *(node.end for node in nodes)])
     last = max([last, *(point.time for points in process.points.values() for point in points)])
     return Ending("silent", unfinished=text_of_all(process.unfinished), after=(last - began) / 1e9)
 
 
-def ending_text(ending: Ending, style: Style) -> str:
-    """Return *ending* as one line."""
+def ending_text(ending: Ending, style: Style, brief: bool = False) -> str:
+    """Return *ending* as one line; *brief*: without a word on what nobody recorded."""
     open_then = f"; {style.clean(ending.unfinished)}" if ending.unfinished else ""
     if ending.state == "running":
         return f"still running{open_then}"
@@ -100,6 +101,7 @@ def ending_text(ending: Ending, style: Style) -> str:
         text = f"ended by {ending.signal or 'a signal'}"
     else:
         text = "exited" if ending.exit_code is None else f"exited with code {ending.exit_code}"
+        text += " (code not recorded)" if ending.exit_code is None and not brief else ""
     notes = ["out of memory"] * ending.out_of_memory + ["core dumped"] * ending.core
     text += f" ({', '.join(notes)})" if notes else ""
     where = [f"in {ending.phase}"] if ending.phase else []

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from otel_perf.metrics.quantiles import quantile
+
 from .model import number_of, text_of
 
 if TYPE_CHECKING:
@@ -202,36 +204,9 @@ def percentile(ordered: Sequence[float], q: float) -> float:
 
 
 def histogram_percentile(point: Point, q: float) -> float | None:
-    """Return the *q*-quantile of an exponential histogram, None if it is empty.
-
-    Inside a bucket the values are taken to be spread evenly on a logarithmic scale, between the smallest and
-    the largest that were recorded; so a single call, or many of the same duration, give that duration.
-    """
+    """Return the *q*-quantile of an exponential histogram, None if it is empty; see quantiles.quantile()."""
     low = max(_finite(point.min) or 0.0, 0.0)
-    high = _finite(point.max)
-    rank = q * (point.zero_count + sum(point.buckets))
-    seen = point.zero_count
-    if seen and rank <= seen:
-        return low
-    for index, count in enumerate(point.buckets, point.offset):
-        if not count or seen + count < rank:
-            seen += count
-            continue
-        lower, upper = max(bucket_bound(point.scale, index), low), bucket_bound(point.scale, index + 1)
-        if high is not None:
-            lower, upper = min(lower, high), min(upper, high)
-        if upper <= lower or lower <= 0.0:
-            return upper
-        return float(lower * (upper / lower) ** ((rank - seen) / count))
-    return None
-
-
-def bucket_bound(scale: int, index: int) -> float:
-    """Return the lower bound of bucket *index*, within what a float can hold.
-
-    Source: OpenTelemetry metrics data model, exponential histogram.
-    """
-    return float(2.0 ** min(max(index * 2.0**-scale, -1022.0), 1023.0))
+    return quantile(q, point.zero_count, point.offset, point.buckets, low, _finite(point.max), point.scale)
 
 
 def bucket_factor(points: Iterable[Point]) -> float:

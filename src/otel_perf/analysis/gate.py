@@ -20,6 +20,7 @@ from otel_perf.budgets import CPU, DEFAULTS, PHASE, STARTUP, VALUE
 from otel_perf.export.decode import read_points
 from otel_perf.export.json_values import Skipped
 from otel_perf.export.runs import METRICS
+from otel_perf.metrics.misnamed import misnamed
 from otel_perf.metrics.wholes import whole_of
 
 from .functions import DURATION, functions_of, histogram_percentile, percentile
@@ -66,6 +67,7 @@ class Judged:
         unit: of both, as OpenTelemetry writes it.
         reason: one clause: how much is left, how far it is over, or why nothing can be said.
         recorded: the process has the metric.
+        estimate: the value is one, from the buckets of a histogram.
     """
 
     budget: Budget
@@ -75,6 +77,12 @@ class Judged:
     unit: str
     reason: str
     recorded: bool = True
+    estimate: bool = False
+
+    @property
+    def value_text(self) -> str:
+        """The value as a person reads it; ``~`` before it marks an estimate."""
+        return ("~" if self.estimate and self.value is not None else "") + self.shown(self.value)
 
     def shown(self, value: float | None) -> str:
         """Return *value* as a person reads it."""
@@ -89,7 +97,9 @@ class Judged:
 
 
 def judge_budgets(budgets: Iterable[Budget], process: Process) -> list[Judged]:
-    """Judge *process*, in the order of *budgets*; a default other than the start's is left out where it has no metric.
+    """Judge *process*, in the order of *budgets*.
+
+    A default other than the start's is left out where the process neither has its metric nor has watched it.
 
     Raises: ConfigError: a budget does not fit its metric.
     """
@@ -112,7 +122,7 @@ def judge_budgets(budgets: Iterable[Budget], process: Process) -> list[Judged]:
             judged = metrics.idle(budget) if budget.idle else metrics.judge(budget)
         if kept is not None and other is None:
             judged = _or_exceeded(judged, kept, process)
-        if judged.recorded or budget.source or budget.name == "startup":
+        if judged.recorded or budget.source or budget.name == "startup" or kept is not None:
             found.append(judged)
     return [*found, *(_by_process(budget, kept, process) for kept, budget in own if kept.name not in DEFAULTS)]
 
@@ -138,11 +148,12 @@ def _by_process(budget: Budget, kept: Kept, process: Process) -> Judged:
     if kept.exceeded:
         return _or_exceeded(Judged(budget, "ok", budget.max, kept.worst, unit, ""), kept, process)
     if kept.worst is None:
-        return _unknown(budget, "this process judged no second of it", unit)
+        return _unknown(budget, misnamed(budget) or "this process judged no second of it", unit)
     if kept.worst > budget.max:
         reason = f"{_distance(kept.worst, budget.max, unit)}, for less long than it says"
-        return Judged(budget, "ok", budget.max, kept.worst, unit, reason)
-    return Judged(budget, "ok", budget.max, kept.now, unit, "never exceeded; the value is the last")
+        return Judged(budget, "ok", budget.max, kept.worst, unit, reason, estimate=bool(budget.mark))
+    reason = "never exceeded; the value is the last"
+    return Judged(budget, "ok", budget.max, kept.now, unit, reason, estimate=bool(budget.mark))
 
 
 def _or_exceeded(judged: Judged, kept: Kept, process: Process) -> Judged:
@@ -160,7 +171,8 @@ def _or_exceeded(judged: Judged, kept: Kept, process: Process) -> Judged:
         )
     else:
         reason += "the process said so"
-    return Judged(judged.budget, "exceeded", judged.max, value, judged.unit, reason)
+    estimate = bool(judged.budget.mark)
+    return Judged(judged.budget, "exceeded", judged.max, value, judged.unit, reason, estimate=estimate)
 
 
 def _unknown(budget: Budget, reason: str, unit: str = "", recorded: bool = True) -> Judged:
@@ -308,7 +320,8 @@ class _Metrics:
             if spans is not None:
                 return spans
             if not series:
-                return _unknown(budget, f"this process recorded no metric {budget.instrument}", recorded=False)
+                missing = f"this process recorded no metric {budget.instrument}"
+                return _unknown(budget, misnamed(budget) or missing, recorded=False)
             return _unknown(
                 budget, _no_series(budget, [numbers.last.attributes for numbers in series]), series[0].last.unit
             )
@@ -331,6 +344,7 @@ class _Metrics:
                 worst.value,
                 worst.unit,
                 f"{worst.reason}; of {len(chosen)} series {name}",
+                estimate=worst.estimate,
             )
         return worst
 
@@ -339,7 +353,10 @@ class _Metrics:
         series = self.series.get(VALUE, {}).values()
         chosen = [numbers for numbers in series if text_of(numbers.last.attributes, "budget") == budget.name]
         if not chosen:
-            return _unknown(budget, "this process judged no second in which no tracked work ran", recorded=False)
+            reason = (
+                f"this process judged no second in which no tracked work ran; {budget.name} = false switches it off"
+            )
+            return _unknown(budget, reason if budget.name in DEFAULTS else reason.partition(";")[0], recorded=False)
         return _over_time(budget, chosen[0].values(), "{cpu}" if budget.instrument == CPU else budget.unit, GAP)
 
     def _of_histogram(self, budget: Budget, point: Point) -> Judged:
@@ -348,14 +365,16 @@ class _Metrics:
             row = self._row(budget, point)
             exact = row is not None and row.exact and not row.spans_only
             value = row.percentiles[0] if row is not None and exact else histogram_percentile(point, budget.quantile)
+            estimate = not exact
             note = "" if exact else f"; from buckets a factor {2.0**2.0**-point.scale:.3g} apart"
         else:
             value = histogram_percentile(point, 1.0) if point.max is None else point.max
-            note = ""
+            note, estimate = "", False
         if value is None:
             return _unknown(budget, "it has no value", point.unit)
         reason = f"{_distance(value, budget.max, point.unit)}, {plural(point.count, 'call')}{note}"
-        return Judged(budget, "exceeded" if value > budget.max else "ok", budget.max, value, point.unit, reason)
+        state = "exceeded" if value > budget.max else "ok"
+        return Judged(budget, state, budget.max, value, point.unit, reason, estimate=estimate)
 
     def _row(self, budget: Budget, point: Point) -> FunctionRow | None:
         if budget.instrument != DURATION:

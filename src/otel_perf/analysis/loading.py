@@ -14,7 +14,7 @@ from otel_perf.export.json_values import Skipped
 from otel_perf.export.parts import open_at, parts_of
 from otel_perf.export.runs import LOGS, METRICS, TRACES
 
-from .model import END, USABLE, Process, number_of, text_of
+from .model import END, INFERRED, USABLE, Process, infer, number_of, text_of
 from .sorting import Spans
 from .unfinished import read_unfinished
 
@@ -155,6 +155,7 @@ class Reader:
             points.setdefault(point.metric, []).append(point)
         process.points = points
         process.ended = self._ended()
+        process.last = self.last
         usable = number_of(process.root_attributes, USABLE)
         process.usable = self._usable if usable is None else usable
         process.unfinished = read_unfinished(self.path)
@@ -203,6 +204,8 @@ class Reader:
             self._endings = [*self._endings[:ENDINGS], log.attributes]
         elif log.event == USABLE and self._usable is None:
             self._usable = number_of(log.attributes, USABLE)
+        elif log.event == INFERRED:
+            infer(process, log)
 
     def _traces(self, tail: Tail, size: int, over: bool) -> None:
         for offset, text in tail.lines(size, over):

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from otel_perf.errors import UserError
-from otel_perf.export.decode import read_spans
+from otel_perf.export.decode import read_logs, read_spans
 from otel_perf.export.json_values import Skipped
-from otel_perf.export.runs import TRACES
+from otel_perf.export.runs import LOGS, TRACES
 
 from .record import Record
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from otel_perf.budgets import Budget
-    from otel_perf.export.decode import Point, Span
+    from otel_perf.export.decode import Log, Point, Span
 
     from .unfinished import Unfinished
 
@@ -35,6 +35,7 @@ REMOTE = 0x200  # of a span's flags: its parent lives in another process
 MARGIN = 1.0  # seconds by which a process may be younger than its first record
 END = "otel_perf.end"
 USABLE = "otel_perf.startup.usable"
+INFERRED = "otel_perf.startup.inferred"  # event: the program seems to be ready; the root that says so comes later
 # What a span says about why it took so long; analysis/critical.py reads them.
 FACTS = (
     "otel_perf.active_time",
@@ -142,7 +143,8 @@ class Process:
         resource: attributes of the last span or metric that has any: the first ones may lack the final
             service name.
         root: the start's root, None if its end was not recorded.
-        root_attributes: all attributes of the root.
+        root_attributes: all attributes of the root, or of what was inferred.
+        inferred: what stands for the root as long as that is not recorded: the program seemed to be ready.
         start_trace: id of the start's trace, empty where there is none.
         nodes: spans of the start, the root among them, in the order in which they ended.
         durations: by span name, ``code.function.name`` and kind: seconds of each call that is a whole span.
@@ -151,6 +153,7 @@ class Process:
         record: what it sampled and judged once a second, and its alerts.
         budgets: definitions that whoever reads this knows of; what the process said of its budgets goes before.
         ended: attributes of the events that say how the process ended, the later ones on top; empty if there are none.
+        last: when anything of it was recorded last, in nanoseconds since 1970; 0 where nobody knows.
         usable: seconds from its creation to the first useful moment, None if nobody said.
         unfinished: what was open when it was last seen.
         others: names of the run's other processes.
@@ -164,6 +167,7 @@ class Process:
     resource: dict[str, Any] = field(default_factory=dict)
     root: Node | None = None
     root_attributes: dict[str, Any] = field(default_factory=dict)
+    inferred: Node | None = None
     start_trace: str = ""
     nodes: list[Node] = field(default_factory=list)
     after: After = field(default_factory=After)
@@ -173,6 +177,7 @@ class Process:
     record: Record = field(default_factory=Record)
     budgets: list[Budget] = field(default_factory=list)
     ended: dict[str, Any] = field(default_factory=dict)
+    last: int = 0
     usable: float | None = None
     unfinished: list[Unfinished] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
@@ -210,6 +215,15 @@ def is_running(process: Process, began: int) -> bool:
         return found.status() != psutil.STATUS_ZOMBIE and found.create_time() < began / 1e9 + MARGIN
     except (ValueError, OverflowError, psutil.Error):
         return False
+
+
+def infer(process: Process, log: Log) -> None:
+    """Take the event that tells since when *process* seems to be ready."""
+    seconds = number_of(log.attributes, "otel_perf.startup.duration")
+    if process.root is None and seconds is not None and 0 <= seconds < log.time / 1e9:
+        process.inferred = Node("startup", "startup", log.time - int(seconds * 1e9), log.time, log.span_id)
+        process.inferred.depth = 0
+        process.root_attributes = log.attributes
 
 
 def text_of(attributes: dict[str, Any], key: str) -> str:
@@ -263,7 +277,7 @@ def _error_of(span: Span) -> str | None:
 
 
 def summarize(path: str) -> Process:
-    """Read only the start's root of the process folder *path*, and what comes first in its file.
+    """Read only the start's root of the process folder *path*, or for want of one what was inferred, and one span.
 
     Raises: UserError: a file is there and cannot be read.
     """
@@ -282,7 +296,21 @@ def summarize(path: str) -> Process:
                 span.attributes,
             )
             break
+    if process.root is None:
+        _infer_by_logs(process)
     return process
+
+
+def _infer_by_logs(process: Process) -> None:
+    """Look whether the program seemed to be ready, though no root says so."""
+    file = os.path.join(process.path, LOGS)
+    try:
+        for log in read_logs(file, Skipped()):
+            if log.event == INFERRED:
+                infer(process, log)
+                return
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror or error}; is it yours?") from None
 
 
 def _spans_in(file: str, only: bytes = b"") -> Iterator[Span]:

@@ -157,18 +157,21 @@ def verdict_text(subject: str, verdict: Verdict, style: Style) -> str:
     """Return the verdict on the start of *subject* in one sentence."""
     took, limit = style.duration(verdict.seconds), style.duration(verdict.limit)
     if not verdict.cause:
-        rule = "" if verdict.ready == "ready()" else f" (ready: {RULES.get(verdict.ready, style.clean(verdict.ready))})"
+        rule = "" if verdict.ready == "ready()" else f" (ready: {RULES.get(verdict.ready, style.clean(verdict.ready))}"
+        rule += "" if not rule else "; final in a moment, ready() may still come)" if verdict.waits else ")"
         difference = style.duration(abs(verdict.limit - verdict.seconds))
         within = f"within the budget of {limit} ({difference} left)"
         exceeded = f"the budget of {limit} exceeded by {difference}"
         return f"{subject} started in {took}{rule}: {within if verdict.state == 'within' else exceeded}"
     where = style.clean(" > ".join(verdict.where))
-    last = f"; last recorded, after {took}: {where}" if where else ""
+    last = f"; last recorded, after {style.duration(verdict.recorded)}: {where}" if where else ""
+    alive = "still going on" if verdict.running else "killed, or still going on"
+    so_far = f" after {took}" if verdict.seconds > verdict.recorded else ""
     why = {
         "exit": f"no ready() (the start was closed by the process's exit after {took})",
         "shutdown": f"no ready() (the start was closed by shutdown() after {took})",
         "interrupted": f"a signal ended the start after {took}" + (f", in {where}" if where else ""),
-        "no end": "the start has no end (killed, or still going on)" + last,
+        "no end": f"the start has no end{so_far} ({alive})" + last,
         "unsaid": f"the record does not say what ended the start after {took}",
     }[verdict.cause]
     return f"{subject}: budget of {limit} {verdict.state}: {why}"

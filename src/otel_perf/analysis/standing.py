@@ -197,6 +197,7 @@ def alert_cells(process: Process, alert: Episode) -> list[str]:
     unit = alert.unit or ("" if budget is None else unit_of(budget, kept))
     numbers = ["–" if value is None else amount(value, unit, form) for value in (record.peak(alert), alert.limit)]
     if budget is not None:
+        numbers[0] = budget.mark + numbers[0]
         numbers[1] = f"{numbers[1]} {whole_of(budget.instrument, process.resource)}".rstrip()
     lasted = Style().duration(record.lasted(alert))
     return [alert.budget, alert.severity, _clock(process, alert.since), lasted, *numbers, end_of(process, alert)]

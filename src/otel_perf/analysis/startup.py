@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .model import Node, number_of, text_of
+from otel_perf.budgets import STARTUP
+
+from .model import Node, is_running, number_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,7 +32,11 @@ class Start:
 
     Attributes:
         root: the root; where its end was not recorded, one that spans all that was.
-        recorded: the root was.
+        recorded: its end is known: the root was recorded, or what was inferred before that.
+        waits: the end was inferred a moment ago, and ready() may still come.
+        running: the process is still in it, as far as can be seen from here.
+        lasts: seconds after which the process itself saw the budget of a start without an end exceeded, as far as that
+            was recorded; 0 if it did not.
         orphans: spans whose parent was not recorded, by start; they stand in no other children.
         limit: seconds that the start may take.
         ready: what ended it: ``ready()``, ``exit`` (nobody called ready()), another rule, or empty if
@@ -51,6 +57,9 @@ class Start:
     awaited: bool = False
     modules_before: int = 0
     imports_seen: int = 0
+    waits: bool = False
+    running: bool = False
+    lasts: float = 0.0
 
     def tops(self) -> list[Node]:
         """Return the root and the orphans: together they hold every span."""
@@ -60,11 +69,18 @@ class Start:
 def build_start(process: Process) -> Start | None:
     """Return the start of *process*, its nodes joined to a tree; None if it recorded none."""
     attributes = process.root_attributes
-    root = process.root
-    if not process.nodes:
-        return None
-    begin, end = min(node.start for node in process.nodes), max(node.end for node in process.nodes)
-    start = Start(root or Node("startup", "startup", begin, end), root is not None)
+    root, nodes = process.root, process.nodes
+    if root is None and process.inferred is not None:
+        root = process.inferred
+        nodes = [node for node in nodes if node.start <= root.end]
+    if root is None:
+        if not nodes:
+            return None
+        begin, end = min(node.start for node in nodes), max(node.end for node in nodes)
+        start = Start(Node("startup", "startup", begin, end), recorded=False, running=is_running(process, begin))
+        _judged_by_process(start, process)
+    else:
+        start = Start(root, recorded=True, waits=process.root is None and is_running(process, root.start))
     limit = number_of(attributes, "otel_perf.budget.startup")
     if limit is not None and limit > 0:
         start.limit = limit
@@ -73,8 +89,19 @@ def build_start(process: Process) -> Start | None:
     start.awaited = attributes.get("otel_perf.startup.awaits_ready") is True
     start.imports_seen = int(number_of(attributes, "otel_perf.startup.imports") or 0)
     start.modules_before = int(number_of(attributes, "otel_perf.startup.modules_before_init") or 0)
-    _join(start, process.nodes)
+    _join(start, nodes)
     return start
+
+
+def _judged_by_process(start: Start, process: Process) -> None:
+    """Take what the process itself said of the budget of a start that has no end: it knows for how long that lasts."""
+    record = process.record
+    kept = record.budgets.get("startup")
+    if kept is not None and kept.limit:
+        start.limit = kept.limit
+    for alert in record.alerts:
+        if alert.metric == STARTUP and record.open(alert.budget) is alert:
+            start.lasts = max(start.lasts, record.peak(alert) or 0.0)
 
 
 def build_trace(nodes: list[Node]) -> Start:
@@ -191,7 +218,11 @@ class Verdict:
         cause: why it is unknown, or how one ended that should have said ready() and exceeded its limit: ``exit`` or
             ``shutdown`` (no ready()), ``interrupted`` (a signal), ``no end`` (killed, or not over), ``unsaid`` (not in
             the record).
-        where: the last thing that is known of a start that was interrupted or has no end, outermost first.
+        where: the last thing that is known of a start that has no end, or was open in one that was interrupted,
+            outermost first.
+        recorded: seconds that its spans reach, of a start without an end.
+        waits: as in Start, and
+        running: too.
     """
 
     state: str
@@ -200,6 +231,9 @@ class Verdict:
     ready: str
     cause: str = ""
     where: tuple[str, ...] = ()
+    recorded: float = 0.0
+    waits: bool = False
+    running: bool = False
 
 
 def verdict_of(start: Start) -> Verdict:
@@ -213,20 +247,22 @@ def verdict_of(start: Start) -> Verdict:
     elif start.ready in CLOSED_BY and not start.ready == start.ready_when == "exit":
         cause = CLOSED_BY[start.ready]
     if cause:
-        where = last_known(start) if cause in ("no end", "interrupted") else ()
-        state = "exceeded" if start.awaited and seconds > start.limit else "unknown"
-        return Verdict(state, seconds, start.limit, start.ready, cause, where)
-    return Verdict("exceeded" if seconds > start.limit else "within", seconds, start.limit, start.ready)
+        where = last_known(start, ended=cause == "no end") if cause in ("no end", "interrupted") else ()
+        exceeded = (start.awaited and seconds > start.limit) or start.lasts > start.limit
+        state, lasted = "exceeded" if exceeded else "unknown", max(seconds, start.lasts)
+        return Verdict(state, lasted, start.limit, start.ready, cause, where, seconds, running=start.running)
+    state = "exceeded" if seconds > start.limit else "within"
+    return Verdict(state, seconds, start.limit, start.ready, waits=start.waits)
 
 
-def last_known(start: Start) -> tuple[str, ...]:
-    """Return the names that lead to what went on last: interrupted or open spans, else what ended last."""
+def last_known(start: Start, ended: bool = True) -> tuple[str, ...]:
+    """Return the names that lead to what went on last: interrupted or open spans, else, if *ended*, what ended last."""
     parents = {id(child): node for top in start.tops() for node in walk(top) for child in node.children}
     nodes = [node for top in start.tops() for node in walk(top) if node is not start.root]
     unfinished = [node for node in nodes if "interrupted" in node.marks or "open" in node.marks]
     if unfinished:
         last = max(unfinished, key=lambda node: node.start)
-    elif nodes:
+    elif nodes and ended:
         last = max(nodes, key=lambda node: (node.end, node.start))
     else:
         return ()

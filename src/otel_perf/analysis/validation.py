@@ -309,7 +309,7 @@ def findings(process: Process) -> list[Finding]:
     attributes = {**process.root_attributes, LIMIT: number_of(process.root_attributes, LIMIT)}
     interrupted = "interrupted" in start.root.marks
     found = judge(seen, attributes, start.root.duration, interrupted=interrupted, ended=ended)
-    if process.unfinished and not is_running(process, min(node.start for node in process.nodes)):
+    if process.unfinished and not is_running(process, start.root.start):
         where = text_of_all(process.unfinished)
         found.append(Finding("died", "error", f"the process died in the middle of its work; {where}"))
     return found

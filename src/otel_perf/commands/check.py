@@ -202,7 +202,7 @@ def _process(result: Result, style: Style, *, name: bool) -> list[str]:
         service = style.clean(result.process.service)
         lines.append(style.paint(f"process {style.clean(result.process.name)}, {service}", "dim"))
     rows = [
-        [judged.budget.name, judged.shown(judged.value), judged.limit_text(result.process.resource), judged.reason]
+        [judged.budget.name, judged.value_text, judged.limit_text(result.process.resource), judged.reason]
         for judged in result.budgets
     ]
     rows = [[style.plain(cell) for cell in row] for row in rows]

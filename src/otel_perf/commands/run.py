@@ -30,7 +30,8 @@ options:
   --view          serve a page that shows the run while it goes on; its address is written to stderr
   --ready-when RULE  what ends the start: port:N (that port listens), listen (any does), exit, or a time such as 5s;
                   without: the program's own ready(), else a socket that listens, the end of the main module while
-                  threads go on, or half a second without work, whichever comes first
+                  threads go on, or half a second without work, whichever comes first; ready() wins if it comes
+                  within 3 s (10 s of idling, in a program that calls init())
   --folder DIR    where runs are kept (default: .otel-perf, or OTEL_PERF_FOLDER)
   --service NAME  service.name (default: OTEL_SERVICE_NAME, or the program's name)
   --no-children   record this program only, not the interpreters that it starts
@@ -351,14 +352,14 @@ def _in_foreground() -> bool:
 
 
 def _print_report(run: str, how: str) -> None:
-    from otel_perf.analysis.report import report_text
+    from otel_perf.analysis.report import report_for
     from otel_perf.errors import UserError
     from otel_perf.export.runs import processes_in
 
     try:
         if not processes_in(run):
             raise UserError(f"nothing was recorded; {how}")
-        sys.stderr.write(report_text(run))
+        sys.stderr.write(report_for(run, sys.stderr))
     except UserError as error:
         sys.stderr.write(f"otel-perf run: no report: {error.message}\n")
     except Exception as error:  # noqa: BLE001  # the program's exit code is still to be returned

@@ -10,6 +10,7 @@ from otel_perf import budgets, config, resource, sampling, variables
 from otel_perf.analysis.text import bytes_of, duration
 from otel_perf.errors import ConfigError
 from otel_perf.export.endpoint import SHORTEST, TEMPORALITY, shown_url
+from otel_perf.metrics import misnamed
 
 from .found import SET, Part
 
@@ -121,6 +122,8 @@ def _complain(part: Part, settings: Settings, environ: Mapping[str, str], said: 
         budgets.read(*settings.budgets)
     except ConfigError as error:
         part.error(str(error))
+    for text in misnamed.complaints(*settings.budgets):
+        part.error(text)
 
 
 def _recording(part: Part, settings: Settings) -> None:

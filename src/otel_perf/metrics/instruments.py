@@ -698,13 +698,19 @@ def latest(name: str, selector: Mapping[str, str]) -> float | None:
     return max([series.value for series in found if series.value is not None], default=None)
 
 
-def durations(name: str, selector: Mapping[str, str]) -> list[int] | None:
-    """Return how many durations of a timer are in each bucket, see recorder.bucket_of(); arguments as for latest()."""
+def durations(name: str, selector: Mapping[str, str]) -> tuple[list[int], float, float] | None:
+    """Return how many durations of a timer are in each bucket, see recorder.bucket_of(), the shortest, the longest.
+
+    Arguments as for latest(); None if there is none.
+    """
     instrument = _instruments.get(name.lower())
     if not isinstance(instrument, Durations):
         return None
-    found = [series.histogram[:] for series in _selected(instrument, selector)]
-    return [sum(column) for column in zip(*found, strict=True)] if found else None
+    found = [series for series in _selected(instrument, selector) if series.low < FOREVER]
+    if not found:
+        return None
+    counts = [sum(column) for column in zip(*[series.histogram[:] for series in found], strict=True)]
+    return counts, min([series.low for series in found]), max([series.high for series in found])
 
 
 def _selected(instrument: Instrument, selector: Mapping[str, str]) -> list[Any]:

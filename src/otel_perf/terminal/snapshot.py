@@ -172,7 +172,7 @@ class Watch:
         found.score, found.points, found.costs = _score(process)
         ending = ending_of(process)
         if not running and ending is not None and ending.state != "running":
-            found.ended = ending_text(ending, _PLAIN)
+            found.ended = ending_text(ending, _PLAIN, brief=True)
         newest = max([one.time / 1e6 for one in process.record.series.values()], default=live.last / 1e6)
         found.now = max(newest, (time() - LATE) * 1e3) if running else newest
         found.context = self._context(process, live, found)
@@ -190,7 +190,9 @@ class Watch:
 
     def _verdict(self, process: Process) -> tuple[str, str]:
         """Return the first line of the report and its state; a start that is over does not change."""
-        key = (len(process.nodes), process.root is None, process.service, process.version, bool(process.points))
+        over = process.root is not None, process.inferred is not None
+        alerts = 0 if over[0] else len(process.record.alerts)  # of a start that lasts, its own may be among them
+        key = (len(process.nodes), over, alerts, process.service, process.version, bool(process.points))
 
         def make() -> tuple[str, str]:
             start = build_start(process)
@@ -204,8 +206,9 @@ class Watch:
         if len(names) > 1 and self._followed.name in names:
             parts[-1] += f" ({names.index(self._followed.name) + 1} of {len(names)})"
         began = process.root.start if process.root is not None else live.first
-        age = _PLAIN.duration(max(0.0, (time() * 1e9 if found.running else live.last) - began) // 1e9) if began else ""
-        if found.running:
+        seconds = max(0.0, (time() * 1e9 if found.running else live.last) - began) / 1e9
+        age = _PLAIN.duration(seconds if seconds < 1 or not found.running else seconds // 1) if began else ""
+        if found.running:  # in whole seconds: it changes with each
             parts.append(f"up {age}" if age else "running")
         else:
             end = found.ended or ("removed" if self._followed.removed else "ended")

@@ -213,7 +213,7 @@ def test_the_end_of_the_program_is_told_and_the_window_stays(program, window, tm
     (tmp_path / "end").touch()
     lines = shell.wait("exited", "Alerts not resolved: none")
 
-    assert re.search(r"process \d+, exited, after \d+ s", "\n".join(lines))
+    assert re.search(r"process \d+, exited, after [\d.]+ s", "\n".join(lines))
     assert any(line.endswith("end") for line in lines)
     shell.press("q")
     shell.wait("status 0")

@@ -1,0 +1,39 @@
+"""Numbers as people read them: the page says them in the same words (web/test/format.test.ts reads the same table)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otel_perf.amounts import amount, bytes_of, count, duration, plural, short
+
+TABLE = json.loads(Path(__file__).with_name("amounts.json").read_text(encoding="utf-8"))
+SAY = {"duration": duration, "count": count, "bytes": bytes_of, "plural": plural, "amount": amount}
+
+
+@pytest.mark.parametrize("name", SAY)
+def test_numbers_are_said_as_on_the_page(name):
+    told = [case[-1] for case in TABLE[name]]
+
+    assert told == [SAY[name](*case[:-1]) for case in TABLE[name]]
+
+
+def test_table_has_every_function_of_both_sides():
+    assert {"about", *SAY} == TABLE.keys()
+
+
+@given(st.floats(-1e15, 1e15))
+def test_a_number_of_any_size_is_never_in_powers_of_ten(value):
+    assert "e" not in short(value)
+
+
+def test_what_is_no_number_is_said_so():
+    assert ["inf", "nan/s", "-inf/s"] == [
+        amount(float("inf"), "{order}"),
+        amount(float("nan"), "{order}", "rate"),
+        amount(float("-inf"), "By/s"),
+    ]

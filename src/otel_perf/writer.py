@@ -257,7 +257,7 @@ class Writer:
             return True
         folder = self.open()  # which describes the resource too
         if final:
-            self._tidy()
+            self._tidy(final)
             folder.give_way()
         start, time, moment = self._since, clock.wall_ns(), clock.now()
         lost = self._count_lost()
@@ -332,22 +332,23 @@ class Writer:
             except OSError as error:
                 self._failed(error)
 
-    def _tidy(self) -> None:
+    def _tidy(self, final: bool = False) -> None:
         """Keep all runs within their limits: after the first line, at each new part of a file, and now and then.
 
-        Where there is little room left, also once another process wants some.
+        Where there is little room left, also once another process wants some, and at the end.
         """
         if self.folder is None:
             return
         parts = sum(self.folder.continued.values())
-        if parts != self._tidied or clock.now() >= self._look_at or (self._seen and self._seen != self._made()):
+        near = self._seen and (final or self._seen != self._made())
+        if parts != self._tidied or clock.now() >= self._look_at or near:
             self._tidied = parts
             try:
-                self._retire()
+                self._retire(final)
             except Exception as error:  # noqa: BLE001  # what is written, is
                 self._failed(error)
 
-    def _retire(self) -> None:
+    def _retire(self, final: bool = False) -> None:
         """Remove what is too old, too many or too large, of all runs, and of this process."""
         from .export import retention
         from .export.follow.files import is_waiting, unsent_records
@@ -360,9 +361,9 @@ class Writer:
             return
         runs.remove_old(settings.keep_runs, settings.keep_time)
         if runs.weighed:
-            room = (
-                settings.folder_limit - folder.headroom
-            )  # else our next lines would find none, and ours would go first
+            room = settings.folder_limit
+            if not final:  # else our next lines would find none, and ours would go first
+                room -= folder.headroom
             runs.shrink(room, waiting=False)
             if folder.sent is not None:
                 folder.make_room(room - runs.others(folder.path), sent_only=True)

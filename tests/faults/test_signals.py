@@ -358,9 +358,9 @@ def test_a_program_that_hangs_is_dumped_later_by_faulthandler(alike):
         """
         import faulthandler, time
         # before
-        faulthandler.dump_traceback_later(0.3)
+        faulthandler.dump_traceback_later(1.2)
         # after
-        def hang(): time.sleep(0.6)
+        def hang(): time.sleep(1.8)
         hang()
         print("over")
         """,

@@ -75,7 +75,7 @@ def test_numbers_of_the_report_are_those_that_were_sampled(command, recorded, me
     )
     assert pytest.approx(sum(values) / len(values)) == memory["avg"]
     assert [("rss", 5e6), ("memory", 150e6)] == [(one["budget"], one["limit"]) for one in memory["limits"]]
-    assert 0.15 <= metrics["otel_perf.process.cpu.usage"]["max"] <= 1.2
+    assert 0.02 <= metrics["otel_perf.process.cpu.usage"]["max"] <= 1.2  # of 0.6 s, on a busy machine less
     assert metrics["process.thread.count"]["max"] >= 2
     text = command("report")
     for label in ("CPU, cores", "memory \\(RSS\\)", "threads", *["open files"] * (sys.platform == "linux")):

@@ -241,7 +241,7 @@ def test_call_paths_of_prometheus_sort_as_a_tree_and_name_their_functions(proces
 
         @perf.profile
         def serve():
-            for _ in range(400):
+            for _ in range(1500):
                 branch()
                 time.sleep(0.005)
 
@@ -257,7 +257,7 @@ def test_call_paths_of_prometheus_sort_as_a_tree_and_name_their_functions(proces
         (found,) = process_stack.wait_for(lambda: process_stack.query(query), "serve", 20)
         assert process.poll() is None
         assert float(found["value"][1]) > 0
-        process.wait(30)
+        process.wait(60)
 
     query = 'last_over_time(otel_perf_profile_time_seconds_total{service_name="tree"}[10m])'
     whole = query.replace("}", ', function="leaf"}') + " > 0.7"

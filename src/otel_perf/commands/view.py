@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
 ZOMBIE = psutil.STATUS_ZOMBIE
 EXTRA = "Starlette and uvicorn are not installed: pip install 'otel-perf[view]'"
-LINGER = (
-    60.0  # seconds without a page or a process of the run after which a server ends that was started with a program
-)
+LINGER = 60.0  # seconds without a page, or a process of its run, after which a program's server ends
 MOST_FILES = 4_096  # that the program may have open
 NICE = 10  # such a server leaves the CPU to the program
 LEADS = """\
@@ -47,7 +45,7 @@ examples:
   otel-perf view                         the newest run of .otel-perf/, or the one that begins next
   otel-perf view 2026-11-25T10-15-02     one of them
   otel-perf view --open                  in the browser at once
-  otel-perf view --port 8700 | head -1   the address alone
+  otel-perf view --port 8700             on this port, so that the address is the same but for its token
   otel-perf run --view -- python app.py  with the program
 
 The page is served to this machine alone, and only to the browser that opens the printed address: its token is valid

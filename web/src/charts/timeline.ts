@@ -113,7 +113,8 @@ export function visible(): Range {
   const to = edge();
   const least = window.kind === 'all' ? (since.value ?? begun) : Math.max(begun, to - window.ms);
   const from = Math.min(least, to - LEAST);
-  return { from, to: live ? Math.max(to, from + YOUNG) : to };
+  const young = window.kind === 'last' ? Math.min(window.ms, YOUNG) : YOUNG;
+  return { from, to: live ? Math.max(to, from + young) : to };
 }
 
 /** The same with room at the right, where a metric heads for a limit. */
@@ -253,9 +254,14 @@ export function begin(moment: number | null): void {
   refetch();
 }
 
-/** See less (*factor* below 1) or more of the time, *around* a moment that stays where it is. */
+/** See less (*factor* below 1) or more of the time, *around* a moment that stays where it is: now, while that moves. */
 export function zoom(factor: number, around?: number): void {
   const { from, to } = visible();
+  const ms = (to - from) * factor;
+  if (around === undefined && live && shown.value.kind !== 'fixed' && ms >= LEAST) {
+    show(to - ms <= begun ? { kind: 'all' } : { kind: 'last', ms });
+    return;
+  }
   const at = Math.min(Math.max(around ?? (from + to) / 2, from), to);
   const least = Math.min(since.value ?? begun, begun);
   const most = edge();

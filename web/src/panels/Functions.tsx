@@ -192,7 +192,7 @@ function Table() {
         {plural(found.length, 'function')}
         {answer.hidden > 0 && `, ${count(answer.hidden)} more left out`}
         {inexact && '; ~ from the buckets of a histogram'}
-        {part.value && source.live && '; max of the whole run'}
+        {part.value && source.live && '; p50, p95 and max are of the whole run'}
         {found.length > MOST && (
           <button class="small" onClick={() => (all.value = !all.value)}>
             {all.value ? `Show ${MOST}` : 'Show all'}

@@ -2,7 +2,7 @@
 
 import { amount, bytes, count, duration, parsed, plural, three, visible } from '../format.ts';
 import type { Alert, Report } from '../report.ts';
-import { overview, range, source, start, trace } from '../state.ts';
+import { overview, range } from '../state.ts';
 import { Sign, severityIcon } from '../ui/icons.tsx';
 import { Empty, Moment, Section, useHeld } from '../ui/parts.tsx';
 import { TraceButton } from './Well.tsx';
@@ -157,7 +157,7 @@ function Slowest() {
                   </td>
                   <td>{duration(each.seconds)}</td>
                   <td>
-                    <OpenTrace id={each.traceId} name={each.name} />
+                    <TraceButton id={each.traceId} title={each.name} />
                   </td>
                 </tr>
               ))}
@@ -166,23 +166,6 @@ function Slowest() {
         </div>
       )}
     </div>
-  );
-}
-
-/** The trace of a call; that of the start is on the page already. */
-function OpenTrace({ id, name }: { id: string; name: string }) {
-  if (start.value.value?.traceId === id) {
-    return (
-      <a class="small" href="#start-title" onClick={(event) => (event.preventDefault(), document.getElementById('start-title')?.scrollIntoView())}>
-        in the start
-      </a>
-    );
-  }
-  if (!source.live) return null;
-  return (
-    <button class="small" onClick={() => (trace.value = { id, title: name })} aria-label={`Trace of ${visible(name)}`}>
-      Trace
-    </button>
   );
 }
 

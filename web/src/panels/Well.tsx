@@ -5,7 +5,7 @@ import * as timeline from '../charts/timeline.ts';
 import { amount, bare, clock, duration, parsed, percent, three, visible, zoned } from '../format.ts';
 import type { Alert, Budget, Metric, Report } from '../report.ts';
 import { present, type Measured } from '../standing.ts';
-import { lost, overview, running, source, trace } from '../state.ts';
+import { lost, overview, running, source, start, trace } from '../state.ts';
 import { LIMIT, pace } from '../ui/frames.ts';
 import { Sign, severityIcon, type Icon } from '../ui/icons.tsx';
 import { Moment, Section } from '../ui/parts.tsx';
@@ -143,11 +143,18 @@ function OpenAlert({ alert, budget }: { alert: Alert; budget: Budget | undefined
   );
 }
 
-/** Opens the trace that something is linked to. */
+/** The trace that something is linked to; that of the start is on the page already. */
 export function TraceButton({ id, title }: { id: string | null; title: string }) {
+  if (id && start.value.value?.traceId === id) {
+    return (
+      <a class="small" href="#start-title" onClick={(event) => (event.preventDefault(), document.getElementById('start-title')?.scrollIntoView())}>
+        in the start
+      </a>
+    );
+  }
   if (!id || !source.live) return null;
   return (
-    <button class="small" onClick={() => (trace.value = { id, title })} aria-label={`Trace of ${title}`}>
+    <button class="small" onClick={() => (trace.value = { id, title })} aria-label={`Trace of ${visible(title)}`}>
       Trace
     </button>
   );

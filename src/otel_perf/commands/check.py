@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from otel_perf.analysis.gate import judge_budgets
-from otel_perf.analysis.loading import load_process
 from otel_perf.analysis.report import default_process
 from otel_perf.analysis.text import cells, pad, plural, style_for
 from otel_perf.analysis.validation import findings
@@ -18,8 +17,8 @@ from otel_perf.budgets import load
 from otel_perf.errors import ConfigError, UserError
 from otel_perf.export.runs import find_run, pick_process, runs_folder
 
-from .output import Bar, write
-from .report import skipped_lines
+from .output import write
+from .report import loaded, skipped_lines
 
 if TYPE_CHECKING:
     from otel_perf.analysis.gate import Judged
@@ -145,11 +144,7 @@ def _processes(options: argparse.Namespace) -> list[str]:
 
 
 def _judge(path: str, budgets: list[Budget], strict: bool) -> Result:
-    bar = Bar()
-    try:
-        process = load_process(path, progress=bar.progress)
-    finally:
-        bar.end()
+    process = loaded(path)
     wrong = [finding for finding in findings(process) if finding.kind != "budget"]
     return Result(process, judge_budgets(budgets, process), wrong, strict)
 

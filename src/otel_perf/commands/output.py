@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 WIDTH = 30  # columns of the bar
-NARROWEST = 80  # columns of a window that does not say
+USUAL = 80  # columns of a window that does not say
 BUFFER = 2**20  # bytes that are written at once
 
 
@@ -138,6 +138,6 @@ class Bar:
 
 def _columns() -> int:
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns or NARROWEST
+        return os.get_terminal_size(sys.stderr.fileno()).columns or USUAL
     except (OSError, ValueError):
-        return NARROWEST
+        return USUAL

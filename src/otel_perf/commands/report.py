@@ -19,6 +19,8 @@ from otel_perf.export.runs import find_run, find_runs, pick_process, runs_folder
 from .output import Bar, opened, refuse_to_replace, write
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from otel_perf.analysis.model import Process
     from otel_perf.analysis.text import Style
     from otel_perf.export.json_values import Skipped
@@ -144,14 +146,19 @@ def _list(options: argparse.Namespace, folder: str, style: Style) -> str:
 
 def _chosen(options: argparse.Namespace, folder: str) -> Process:
     path, others = _place(options, folder)
-    bar = Bar()
-    try:
-        found = load_process(path, others, bar.progress)
-    finally:
-        bar.end()
+    found = loaded(path, others)
     with suppress(ConfigError):  # a program that ran somewhere else is no reason to judge this folder's configuration
         found.budgets = load()
     return found
+
+
+def loaded(path: str, others: Sequence[str] = ()) -> Process:
+    """Return what load_process() gives, with a bar while it reads."""
+    bar = Bar()
+    try:
+        return load_process(path, others, bar.progress)
+    finally:
+        bar.end()
 
 
 def _place(options: argparse.Namespace, folder: str) -> tuple[str, list[str]]:

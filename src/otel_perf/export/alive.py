@@ -10,7 +10,7 @@ import os
 
 from otel_perf.system import calls
 
-from .private import Folder
+from .private import Folder, close_ours
 
 LOCK = "alive.lock"
 _NO_LINK = getattr(calls, "O_CLOEXEC", 0) | getattr(calls, "O_NOFOLLOW", 0) | getattr(calls, "O_NONBLOCK", 0)
@@ -62,14 +62,7 @@ class Hold:
     def release(self) -> None:
         """Give it back, without closing what the program has opened under its number."""
         file, self._file = self._file, -1
-        if file < 0:
-            return
-        try:
-            found = calls.fstat(file)
-            if (found.st_dev, found.st_ino) == self._place:
-                calls.close(file)
-        except OSError:  # the program has closed it
-            return
+        close_ours(file, self._place)
 
 
 class Ended:

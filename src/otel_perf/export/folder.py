@@ -15,7 +15,7 @@ from time import gmtime, strftime
 from otel_perf.system import calls
 
 from .parts import earlier_name
-from .private import Folder, make_folder, need_folder
+from .private import Folder, close_ours, make_folder, need_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -343,14 +343,7 @@ class RunFolder:
 
     def _close(self, file: File) -> None:
         number, file.number = file.number, -1
-        if number < 0:
-            return
-        try:
-            found = calls.fstat(number)
-            if (found.st_dev, found.st_ino) == file.place:
-                calls.close(number)
-        except OSError:  # the program has closed it
-            return
+        close_ours(number, file.place)
 
 
 def replace(folder: str, name: str, content: bytes) -> None:

@@ -138,6 +138,18 @@ class Folder:
         self.close()
 
 
+def close_ours(file: int, place: tuple[int, int]) -> None:
+    """Close *file*, if it is still the one with this device and inode: its number may be the program's by now."""
+    if file < 0:
+        return
+    try:
+        found = calls.fstat(file)
+        if (found.st_dev, found.st_ino) == place:
+            calls.close(file)
+    except OSError:  # the program has closed it
+        return
+
+
 def _open_folder(path: str, names: int) -> int:
     top, steps = os.path.abspath(path), []
     for _ in range(names - 1):

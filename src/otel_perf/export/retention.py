@@ -158,11 +158,8 @@ class Runs:
     def _remove(self, run: Run) -> int:
         """Remove a run, as far as nobody writes to it; return the bytes that went."""
         size = sum(self._tidy(process) for process in run.processes)
-        try:
-            calls.rmdir(run.path)
-        except OSError:  # something else is in it
-            return size
-        self.found.remove(run)
+        if _remove_folder(run.path):
+            self.found.remove(run)
         return size
 
     def _tidy(self, process: Process, goes_on: bool = False) -> int:
@@ -249,10 +246,16 @@ def _remove_files(process: str) -> bool:
             calls.unlink(os.path.join(process, name))
     except OSError:
         return False
+    _remove_folder(process)
+    return True
+
+
+def _remove_folder(path: str) -> bool:
+    """Remove a folder if nothing else is left in it; say whether it is gone."""
     try:
-        calls.rmdir(process)
+        calls.rmdir(path)
     except OSError:
-        return True
+        return False
     return True
 
 

@@ -711,6 +711,7 @@ def end_frame(
             if state.startup is not None and (thread := get_native_id()) != state.main_thread:
                 extra = {**(extra or {}), "thread.id": thread}  # the worker explains what it did
             record(frame, site, end, error, extra, active)
+        frame[CHILDREN] = CLOSED  # before any call: no signal's handler gives it an id that nobody would record
         close(frame)
 
 
@@ -1020,28 +1021,37 @@ def _assign(
     frame: Frame, above: SpanState | None, detached: bool, root: Trace | None, start: SpanState | None
 ) -> SpanState:
     """Give *frame* an id below *above*, or as the first span of *root*; *start* is that of a start that is over."""
-    span = frame[SPAN] or SpanState()
     trace = root
     if above is not None and above.trace is not None:
         parent_id, depth, trace = above.span_id, above.depth + 1, above.trace
         remote = above.foreign and above.remote
     else:
         parent_id, depth, remote = 0, 0, False
-    span_id = new_span_id()
-    now_there = frame[SPAN]
-    if now_there is not None and now_there.trace is not None:  # a finaliser that ran meanwhile was faster
-        return now_there  # type: ignore[no-any-return]
+    span_id, fresh = new_span_id(), SpanState()
+    cut_off, part = above or start, None
+    if cut_off is not None and cut_off.since is not None and frame[START] < cut_off.since:
+        part = _part(frame, cut_off)
+    # No call stands from here to the last line: a signal's handler or a finaliser, which comes in at calls only, gives
+    # this frame an id before or not at all.
+    span: SpanState = frame[SPAN] or fresh
+    if span.trace is not None:
+        return span
     span.parent_id, span.depth, span.remote, span.detached = parent_id, depth, remote, detached
-    cut_off = above or start
     if cut_off is not None and cut_off.since is not None and frame[START] < cut_off.since and span.since is None:
-        _divide(frame, span, cut_off)
+        span.since = cut_off.since
+        if part is not None:
+            span.link, span.inside = (part[R_TRACE], part[R_SPAN_ID]), part[R_DEPTH]
+    else:
+        part = None
     if root is not None and span.link is None:
-        span.link = take_origin()
+        span.link, state.origin = state.origin, None
     span.span_id = span_id
     span.trace = trace
     frame[SPAN] = span
     frame[LIMIT] = NEVER
     open_spans[span_id] = frame
+    if part is not None:
+        emit(part)
     return span
 
 
@@ -1051,25 +1061,23 @@ def take_origin() -> tuple[Trace, int] | None:
     return origin
 
 
-def _divide(frame: Frame, span: SpanState, above: SpanState) -> None:
-    """Divide *frame*, of which only now is known that it is a span, where the start ended: the rest links to its part.
+def _part(frame: Frame, above: SpanState) -> Record | None:
+    """Return the record of the part of *frame* in the start that is over; what goes on since then links to it.
 
     Args:
-        frame: it began before the start ended, as did what is above it.
-        span: its state to be.
+        frame: it began before the start ended, as did what is above it, and only now is known to be a span.
         above: the state above, whose link is the part of that in the start.
     """
-    end = span.since = above.since
+    end = above.since
     if end is None or above.link is None or len(frame) > OWN:
-        return
+        return None
     site: Site = frame[NODE][N_PATH].site
     trace, parent_id = above.link
-    if not trace.sampled or end - frame[START] <= threshold(site):
-        return
-    span.link, span.inside = (trace, new_span_id()), above.inside + 1
     took = end - frame[START]
+    if not trace.sampled or took <= threshold(site):
+        return None
     part = {"otel_perf.open": True}
-    emit(plain_record(site, trace, span.link[1], parent_id, frame[START], end, took, span.inside, part))
+    return plain_record(site, trace, new_span_id(), parent_id, frame[START], end, took, above.inside + 1, part)
 
 
 def ancestors(frame: Frame) -> Iterator[Frame]:

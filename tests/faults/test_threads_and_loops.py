@@ -459,3 +459,84 @@ def test_a_signal_in_the_middle_of_recording_is_handled_as_without_us(record, ra
         assert (done, 50 * done, 50 * done) == tuple(map(found.count, ("work", "outer", "raw")))
         assert [50 * done] == list(found.last("otel_perf.function.duration", "__main__.inner").values())
     assert 0 == sum(found.last("otel_perf.self.dropped").values())
+
+
+@pytest.mark.parametrize("way", ["returns", "raises", "begun in the start"])
+def test_a_signal_at_each_call_inside_recording_in_turn(record, way):
+    """Signals come in where the interpreter calls or returns; so does a profiler, and at each of these in turn.
+
+    The 1 ms of the test above meet some of them by chance; here none is left out.
+    """
+    program = """
+        import json, os, sys
+        from opentelemetry import trace
+        perf.init(service="signals")
+        ours, tracer = os.path.dirname(perf.__file__), trace.get_tracer("app")
+        raises, armed = WAY == "raises", False
+        places = handled = raised = 0
+
+        class Out(Exception): pass
+
+        @perf.profile(span_threshold=0)
+        def handler():
+            global handled, armed
+            handled += 1
+            with perf.profile("in the handler", span_threshold=0):
+                if raises and armed:
+                    armed = False
+                    raise Out
+
+        @perf.profile
+        def inner(): pass
+
+        @perf.profile(span_threshold=0)
+        def work():
+            with perf.profile("outer", span_threshold=0):
+                inner()
+            if not raises:
+                with tracer.start_as_current_span("raw"): pass  # whose own detach() takes what a handler raises
+            with perf.profile("maybe"): inner()
+
+        @perf.profile(span_threshold=0)
+        def steps():
+            yield
+            work()
+            yield
+
+        begun = [steps() for _ in range(600 if WAY == "begun in the start" else 0)]
+        for one in begun: next(one)
+        perf.ready()
+
+        def interrupt(frame, event, arg):
+            global places
+            if event != "c_call" and frame.f_code.co_filename.startswith(ours):
+                places += 1
+                if places == at:
+                    sys.setprofile(None)
+                    handler()
+
+        for at in range(1, 600):
+            places, armed = 0, True
+            step = begun[at].__next__ if begun else work
+            try:
+                sys.setprofile(interrupt)
+                step()
+            except Out:
+                raised += 1
+            finally:
+                sys.setprofile(None)
+            if places < at: break
+        del begun
+        print(json.dumps([at, handled, raised]))
+    """
+    (calls, handled, raised), found = record(f"WAY = {way!r}\n" + textwrap.dedent(program))
+
+    assert 150 < calls < 599
+    assert handled == calls - 1 == found.count("handler") == found.count("in the handler")
+    if way == "raises":
+        assert raised == handled
+        assert found.count("work") >= calls - 10  # else it came before the call had begun
+    else:
+        assert [calls] * 3 == [found.count(name) for name in ("work", "outer", "raw")]
+        assert list(found.last("otel_perf.function.duration", "__main__.inner").values()) == [2 * calls]
+    assert 0 == sum(found.last("otel_perf.self.dropped").values())

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from otel_perf.analysis.report import report_for, report_text
-from otel_perf.analysis.text import cells
+from otel_perf.analysis.text import Style, cells
 
 START = 1_795_000_000_000_000_000  # 2026-11-18T11:06:40Z
 MS = 1_000_000
@@ -578,3 +578,14 @@ def test_report_for_a_stream_uses_the_characters_it_has(process):
 
     assert "####" in report_for(folder, io.StringIO())
     assert "███" in report_for(folder, io.TextIOWrapper(io.BytesIO(), "utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("text", "width"),
+    [
+        ("abc", 3), ("名前", 4), ("e\u0301", 1), ("กำลัง", 4), ("नि", 2), ("\u1112\u1161\u11ab", 2), ("1\u20e3", 1),
+        ("ﾊﾝｶｸ", 4), ("\uff21", 2), ("👩", 2), ("❤\ufe0f", 1),
+    ],
+)  # fmt: skip
+def test_letters_are_as_wide_as_a_terminal_draws_them(text, width):
+    assert width == cells(Style().clean(text))

@@ -221,7 +221,7 @@ def test_nothing_is_lost_by_folding(rows, least):
                 "e",
                 "escape",
                 "end",
-                "page up",
+                "pageup",
                 "?",
             ]
         ),

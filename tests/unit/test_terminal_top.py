@@ -317,8 +317,8 @@ def test_other_keys_do_what_the_help_says():
     assert "paused at 11:06:40: p goes on" in frame(snapshot(), state, Style(width=80), 24)[-1]
     press("tab", state, snapshot(), followed)
     assert not state.paused  # it is another process that is asked for
-    press("back tab", state, snapshot(), followed)
-    press("back tab", state, snapshot(), followed)
+    press("shift+tab", state, snapshot(), followed)
+    press("shift+tab", state, snapshot(), followed)
     assert -1 == followed.turned
     press("a", state, snapshot(), followed)
     assert any(line.startswith("Other metrics") for line in frame(snapshot(), state, Style(width=80), 24))
@@ -327,7 +327,7 @@ def test_other_keys_do_what_the_help_says():
     assert "Keys and words" == help_[0]
     assert press("q", state, snapshot(), followed)  # any key goes back
     assert not state.help
-    for key in ["down", "down", "page down", "up"]:
+    for key in ["down", "down", "pagedown", "up"]:
         press(key, state, snapshot(), followed)
     assert 0 == state.scroll  # there is one alert in the history, and no other metric
     assert press("x", state, snapshot(), followed)

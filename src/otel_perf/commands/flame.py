@@ -10,10 +10,10 @@ from otel_perf.analysis.text import NARROWEST, style_for
 from otel_perf.errors import UserError
 from otel_perf.export.runs import runs_folder
 from otel_perf.terminal import sources
-from otel_perf.terminal.browse import Browser, browse
+from otel_perf.terminal.browse import Browser
 from otel_perf.terminal.flame import Look, close_below, compare, difference_of, flame_lines, rows_of
 from otel_perf.terminal.follow import load
-from otel_perf.terminal.screen import has_window, in_window
+from otel_perf.terminal.window import has_window, in_window
 
 from .output import Bar, write
 from .report import skipped_lines
@@ -131,10 +131,10 @@ def main(argv: list[str]) -> int:
         close_below(chosen.root, options.depth)
     for line in skipped_lines(process.skipped):
         print(f"otel-perf flame: {line}", file=sys.stderr)
-    if options.interactive and has_window(sys.stdin, sys.stdout):
+    if options.interactive and has_window(sys.stdin, sys.stdout, sys.stderr):
         browser = Browser(chosen.root, titles, options.min, options.diff is not None)
-        if in_window(lambda screen: browse(browser, screen), style):
-            return 0
+        in_window(browser, style)
+        return 0
     write(_text(chosen, titles, options, style), "the flame")
     return 0
 
@@ -148,7 +148,7 @@ def _check(options: argparse.Namespace) -> None:
     begin, end = options.begin, options.end
     if begin is not None and end is not None and begin >= end and (begin < 0) == (end < 0):
         raise UserError(f"--from {begin:g} is not before --to {end:g}")
-    if options.interactive and not has_window(sys.stdin, sys.stdout):
+    if options.interactive and not has_window(sys.stdin, sys.stdout, sys.stderr):
         print("otel-perf flame: no window for -i here; it is shown as text", file=sys.stderr)
 
 

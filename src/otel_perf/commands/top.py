@@ -13,8 +13,8 @@ from otel_perf.errors import UserError
 from otel_perf.export.runs import find_run, find_runs, runs_folder
 from otel_perf.terminal.follow import Followed
 from otel_perf.terminal.plain import lines
-from otel_perf.terminal.screen import has_window, in_window
-from otel_perf.terminal.watching import watch
+from otel_perf.terminal.watching import Watching
+from otel_perf.terminal.window import has_window, in_window
 
 from .output import Bar, write
 
@@ -87,10 +87,10 @@ def main(argv: list[str]) -> int:
     folder, style = runs_folder(options.folder), style_for(sys.stdout)
     if options.run is None and options.process is not None and not find_runs(folder):
         raise UserError(f"no run yet, so no process {options.process!r}; leave --process out")
-    if not options.plain and has_window(sys.stdin, sys.stdout):
+    if not options.plain and has_window(sys.stdin, sys.stdout, sys.stderr):
         followed = Followed(folder, options.run, options.process)
-        if in_window(lambda screen: watch(followed, screen, options.interval, options.count), style):
-            return 0
+        in_window(Watching(followed, options.interval, options.count), style)
+        return 0
     run = options.run if options.run is not None else find_run(None, folder)[0].path  # the one that is there now
     if not sys.stdout.isatty() and not os.environ.get("COLUMNS"):
         style = replace(style, width=ENDLESS)

@@ -1,6 +1,6 @@
 """`otel-perf flame -i`: a tree that is folded and unfolded by keys.
 
-Reading order: Browser.press(), Browser.frame(); browse().
+Reading order: Browser.press(), Browser.frame().
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from otel_perf.analysis.text import Style
 
     from .flame import Node, Row
-    from .screen import Screen
 
 PAGE = 10  # lines
 FOREVER = 3600.0  # seconds
@@ -80,6 +79,10 @@ class Browser:
         self._first = 0  # line that is at the top
         self._rows = rows_of(root, least * root.weight)
 
+    def step(self) -> float:
+        """Return the seconds until something changes by itself: nothing does."""
+        return FOREVER
+
     def press(self, key: str) -> bool:
         """Do what *key* asks for; say whether to go on."""
         row = self._rows[self.chosen]
@@ -111,7 +114,7 @@ class Browser:
         elif key == " ":
             self._turn(row)
         else:
-            step = {"up": -1, "down": 1, "page up": -PAGE, "page down": PAGE, "home": -(10**9), "end": 10**9}
+            step = {"up": -1, "down": 1, "pageup": -PAGE, "pagedown": PAGE, "home": -(10**9), "end": 10**9}
             self.chosen = min(max(0, self.chosen + step.get(key, 0)), len(self._rows) - 1)
         return True
 
@@ -227,14 +230,3 @@ class Browser:
             return self._search.line(style)
         found = f"{count(len(self._found))} found, n next  " if self._search.text else ""
         return style.paint(cut(found + keys_line(KEYS, max(0, style.width - len(found))), style.width, ""), "dim")
-
-
-def browse(browser: Browser, screen: Screen) -> None:
-    """Let the keys have it, until somebody has enough."""
-    while True:
-        screen.draw(browser.frame(screen.style, screen.height))
-        for key in screen.wait(FOREVER):
-            if key == "redraw":
-                screen.redraw()
-            elif not browser.press(key):
-                return

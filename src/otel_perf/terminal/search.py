@@ -31,7 +31,7 @@ class Search:
             self.writing = False
         elif key == "escape":
             self.text, self.writing = "", False
-        elif key == "clear":
+        elif key == "ctrl+u":
             self.text = ""
         elif key == "backspace":
             self.text = self.text[:-1]

@@ -1,6 +1,6 @@
 """`otel-perf top` in a window: once a second what is new, and at once what a key asks for.
 
-Reading order: watch(), press().
+Reading order: Watching.step(), Watching.press(), press().
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from .state import STEPS, State
 from .top import frame
 
 if TYPE_CHECKING:
+    from otel_perf.analysis.text import Style
+
     from .follow import Followed
-    from .screen import Screen
     from .snapshot import Snapshot
 
 AT_ONCE = 0.1  # seconds of reading after which keys are looked at
@@ -23,49 +24,55 @@ PROGRESS = 0.3  # seconds between two frames while a long run is read
 PAGE = 10  # lines
 
 
-def watch(followed: Followed, screen: Screen, interval: float, frames: int | None = None) -> None:
-    """Show what is followed until somebody has enough, or after so many *frames*.
+class Watching:
+    """What is followed, in a window."""
 
-    Args:
-        followed: the process.
-        screen: the window, which is ours.
-        interval: seconds between two frames.
-        frames: how many, None: no end.
-    """
-    taking, state = Watch(followed), State()
-    snapshot = taking.take()
-    due = progress = 0.0
-    more = True
-    while True:
+    def __init__(self, followed: Followed, interval: float, frames: int | None = None) -> None:
+        """Begin.
+
+        Args:
+            followed: the process.
+            interval: seconds between two frames.
+            frames: end after so many; None: no end.
+        """
+        self._followed = followed
+        self._interval = interval
+        self._left = frames
+        self._taking, self._state = Watch(followed), State()
+        self._snapshot = self._taking.take()
+        self._due = self._progress = 0.0
+
+    def step(self) -> float | None:
+        """Read what is new, for a moment; return the seconds until there is more to do, None after the last frame."""
         now = monotonic()
-        asked = False
-        if now >= due or more:
-            followed.look()
-            more = followed.read(AT_ONCE)
-            if now >= due or (more and now >= progress):
-                timed = now >= due and not more
-                due = (due + interval if now - due < interval else now + interval) if timed else due
-                progress = now + PROGRESS
-                asked = True
-                if not state.paused:
-                    snapshot = taking.take(state.advanced)
-                if timed and frames is not None:
-                    frames -= 1
-        if asked or screen.anew:
-            screen.draw(frame(snapshot, state, screen.style, screen.height))
-        if frames == 0:
-            return
-        for key in screen.wait(0.0 if more else max(0.0, due - monotonic())):
-            paused = state.paused
-            if key == "redraw":
-                screen.redraw()
-            elif not press(key, state, snapshot, followed):
-                return
-            elif state.paused and not paused:
-                snapshot = taking.take(advanced=True)  # whatever is looked at meanwhile
-            elif key in ("a", "p", "tab", "back tab") and not state.search.writing:
-                due, progress = min(due, monotonic()), 0.0
-            screen.draw(frame(snapshot, state, screen.style, screen.height))
+        self._followed.look()
+        more = self._followed.read(AT_ONCE)
+        timed = now >= self._due and not more
+        if timed:
+            self._due = self._due + self._interval if now - self._due < self._interval else now + self._interval
+        if (timed or (more and now >= self._progress)) and not self._state.paused:
+            self._progress = now + PROGRESS
+            self._snapshot = self._taking.take(self._state.advanced)
+        if timed and self._left is not None:
+            self._left -= 1
+        if self._left == 0:
+            return None
+        return 0.0 if more else max(0.0, self._due - monotonic())
+
+    def press(self, key: str) -> bool:
+        """Do what *key* asks for; say whether to go on."""
+        paused, writing = self._state.paused, self._state.search.writing
+        if not press(key, self._state, self._snapshot, self._followed):
+            return False
+        if self._state.paused and not paused:
+            self._snapshot = self._taking.take(advanced=True)  # whatever is looked at meanwhile
+        elif key in ("a", "p", "tab", "shift+tab") and not writing and not self._state.paused:
+            self._snapshot = self._taking.take(self._state.advanced)
+        return True
+
+    def frame(self, style: Style, height: int) -> list[str]:
+        """Return the lines of a window of *height* lines, none wider than the style."""
+        return frame(self._snapshot, self._state, style, height)
 
 
 def press(key: str, state: State, snapshot: Snapshot, followed: Followed) -> bool:
@@ -93,7 +100,7 @@ def press(key: str, state: State, snapshot: Snapshot, followed: Followed) -> boo
         state.step = max(state.step - 1, 0)
     elif key == "a":
         state.advanced, state.scroll = not state.advanced, 0
-    elif key in ("tab", "back tab"):
+    elif key in ("tab", "shift+tab"):
         state.since = 0.0
         state.scroll = 0
         state.paused = False
@@ -106,6 +113,6 @@ def press(key: str, state: State, snapshot: Snapshot, followed: Followed) -> boo
 
 
 def _scroll(key: str, state: State, snapshot: Snapshot) -> None:
-    step = {"up": -1, "down": 1, "page up": -PAGE, "page down": PAGE, "home": -(10**9), "end": 10**9}.get(key, 0)
+    step = {"up": -1, "down": 1, "pageup": -PAGE, "pagedown": PAGE, "home": -(10**9), "end": 10**9}.get(key, 0)
     most = len(snapshot.others) + len(snapshot.history) if state.advanced else len(snapshot.functions) - 1
     state.scroll = min(max(0, state.scroll + step), max(0, most))

@@ -120,8 +120,16 @@ function FlamePanel() {
     <>
       {compared && tree.baseTotalNs && (
         <p class="legend">
-          <i class="key slower" /> slower (+) <i class="key faster" /> faster (−) <i class="key same" /> the same, against {compared.label}
-          {scale !== 1 && ', scaled to the same length'}
+          <span>
+            <i class="key slower" /> slower (+)
+          </span>
+          <span>
+            <i class="key faster" /> faster (−)
+          </span>
+          <span>
+            <i class="key same" /> the same, against {compared.label}
+            {scale !== 1 && ', scaled to the same length'}
+          </span>
         </p>
       )}
       <FlameGraph flame={tree} scale={scale} of={of} label={`Flame graph of ${of}`} />

@@ -48,6 +48,7 @@ export function WaterfallView({ trace, earlier, label, of, hold }: Props) {
   const hidden = trace.folded;
   return (
     <div class="waterfall">
+      <Legend trace={trace} earlier={earlier !== null} />
       <div
         class="waterfall-box scroller"
         ref={box}
@@ -75,6 +76,26 @@ export function WaterfallView({ trace, earlier, label, of, hold }: Props) {
         </button>
       </div>
     </div>
+  );
+}
+
+/** What the colours mean, of those that there are. */
+function Legend({ trace, earlier }: { trace: Trace; earlier: boolean }) {
+  const keys = [
+    ['alone', 'the end waited for this alone'],
+    ['inside', 'for something in it'],
+    ['spare', 'not for this'],
+    earlier && ['then', 'in the other start'],
+    trace.spans.some(({ error }) => error) && ['raised', 'raised an error'],
+  ].filter((key) => key !== false);
+  return (
+    <p class="legend">
+      {keys.map(([name, says]) => (
+        <span key={name}>
+          <i class={`key ${name}`} /> {says}
+        </span>
+      ))}
+    </p>
   );
 }
 

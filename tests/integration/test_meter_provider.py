@@ -142,6 +142,15 @@ metrics.set_meter_provider(Broken())
     assert len([point for point in metrics_of(tmp_path) if point["metric"] == "process.memory.usage"]) >= 3
 
 
+def test_provider_that_is_over_is_asked_for_nothing(run_python, metrics_of, tmp_path):
+    """As at exit, where the SDK shuts its own down before we write what is left: its warning would be our doing."""
+    late = "perf.counter('late').add(3); metrics.get_meter_provider().shutdown()"
+    result = run_python(program(before=PROVIDER, then=f"{late}; time.sleep(1.5)"))
+
+    assert (0, "") == (result.returncode, result.stderr)
+    assert "late" in {found["metric"] for found in metrics_of(tmp_path)}
+
+
 def test_program_without_a_provider_of_its_own_loads_none(modules_after):
     code = "import otel_perf, time; from opentelemetry import metrics; otel_perf.init(); time.sleep(1.7)"
 

@@ -56,7 +56,7 @@ class Source:
 
 
 def provider() -> Any:
-    """Return the MeterProvider that the application has set; None while there is none, or if it is not to have this.
+    """Return the MeterProvider that the application has set; None if there is none, it is over, or not to have this.
 
     If all it does is send by OTLP to where we send, our points of each second go there already.
     """
@@ -64,6 +64,8 @@ def provider() -> Any:
     readers = getattr(found, "_metric_readers", None) or getattr(
         getattr(found, "_sdk_config", None), "metric_readers", None
     )  # the second before 1.42
+    if getattr(found, "_shutdown", False):  # by the SDK's own exit: whoever asks it for a meter then is warned
+        return None
     if places.destinations and readers and all(places.is_ours("metrics", reader) for reader in readers):
         return None
     return found

@@ -4,11 +4,12 @@ Durations are float seconds of the monotonic clock: its resolution is 0.1 ns aft
 arithmetic is cheaper than integers above 2**30 on the path of a call. Wall time is read when a trace begins and kept as
 one offset for the whole trace, so that a step of the wall clock cannot bend a span.
 
-Imports only: time.
+Imports only: sys, time.
 """
 
 from __future__ import annotations
 
+import sys
 from time import perf_counter as now
 from time import time_ns as wall_ns
 
@@ -21,7 +22,7 @@ try:
 except ImportError:  # not Linux: nobody says how long the machine slept
     since_boot = now
 
-__all__ = ["now", "since_boot", "together", "unix_ns", "wall_ns", "wall_offset"]
+__all__ = ["keep_ours", "now", "since_boot", "together", "unix_ns", "wall_ns", "wall_offset"]
 
 
 def wall_offset() -> int:
@@ -51,3 +52,10 @@ def together() -> tuple[float, float, int]:
 def unix_ns(at: float, offset: int) -> int:
     """Return the moment *at* (monotonic seconds) as nanoseconds since 1970, by the *offset* of its trace."""
     return int(at * 1e9) + offset
+
+
+def keep_ours() -> None:
+    """Have freezegun, which stops the clocks of all modules that are loaded, leave ours alone."""
+    configure = getattr(sys.modules.get("freezegun.config"), "configure", None)
+    if configure is not None:
+        configure(extend_ignore_list=["otel_perf"])

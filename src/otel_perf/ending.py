@@ -119,3 +119,14 @@ def _where() -> dict[str, Any]:
             fields["otel_perf.import"] = frame[OWN + 1]
             break
     return fields
+
+
+def remember_interrupt() -> None:
+    """Let Ctrl-C end the process by SIGINT: CPython forgets that it has to when it evaluates source text meanwhile.
+
+    A named tuple does that, and what is loaded to send the rest has some.
+    """
+    try:
+        exec("raise KeyboardInterrupt")
+    except KeyboardInterrupt:
+        return

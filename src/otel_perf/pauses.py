@@ -84,3 +84,15 @@ def look() -> None:
             start = _starts.popleft()
         spent[min(info["generation"], GENERATIONS - 1)] += stop - start
         _longest[0] = max(_longest[0], stop - start)
+
+
+def keep_contexts_alive() -> None:
+    """Keep the running context's map alive while the garbage collector works.
+
+    Up to 3.11 the collector may run inside ContextVar.set(), and a finaliser that sets a variable there frees the map
+    that is being read: the interpreter crashes. A copy of the context holds it.
+    """
+    from _contextvars import copy_context
+
+    held: Any = deque(maxlen=2)
+    gc.callbacks.append(c_callback(map(held.append, iter(copy_context, None)), iter(held.clear, 0)))

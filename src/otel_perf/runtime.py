@@ -11,7 +11,7 @@ import os
 import sys
 from _thread import RLock, get_ident, get_native_id
 
-from . import clock, config, imports, recorder, startup, tracing
+from . import clock, config, imports, recorder, startup, system, tracing
 from .threads import allocate_lock, is_importing, start
 from .writer import Writer, say
 
@@ -89,7 +89,7 @@ class Runtime:
         state = recorder.state
         state.wake = self.wake
         state.recording = True
-        state.main_thread = _main_thread()
+        state.main_thread = system.main_thread()
         state.span_threshold = settings.startup_span_threshold
         state.exemplars = settings.exemplar_filter
         imports.threshold = settings.import_threshold
@@ -99,10 +99,12 @@ class Runtime:
         startup.join_parent(start)
         start.begin()
         if sys.version_info < (3, 12):
-            _keep_contexts_alive()
+            from .pauses import keep_contexts_alive
+
+            keep_contexts_alive()
         if settings.imports:
             imports.install()
-        imports.watched["freezegun.api"] = _keep_our_clocks
+        imports.watched["freezegun.api"] = clock.keep_ours
         tracing.install(settings, self.flush, self.end_start)
         self.start_worker()
         atexit.register(self.at_exit)
@@ -292,7 +294,7 @@ class Runtime:
         outer, self.busy = self.busy, get_ident()
         try:
             mine = get_native_id() == self.thread
-            since = self._count(self.counted if mine else _thread_time())
+            since = self._count(self.counted if mine else system.thread_time())
             self._write_records()
             since = self._count(since)
             begun = clock.now()
@@ -333,7 +335,7 @@ class Runtime:
 
     def _count(self, since: float) -> float:
         """Count this thread's CPU time since *since* as ours, and return what it is now."""
-        used = _thread_time()
+        used = system.thread_time()
         self.writer.cpu_time += used - since
         return used
 
@@ -500,7 +502,9 @@ class Runtime:
         except Exception as error:  # noqa: BLE001
             self.complain("exit", error)
         if by_hand:
-            _remember_interrupt()
+            from .ending import remember_interrupt
+
+            remember_interrupt()
 
     def listen(self) -> None:
         """Handle SIGTERM and SIGHUP where nobody does, so that what is open is written before they end the process."""
@@ -508,7 +512,7 @@ class Runtime:
 
         if os.getpid() == 1:  # the first process of a container: no default action would end it
             return
-        caught = _caught()
+        caught = system.caught_signals()
         for name in ("SIGTERM", "SIGHUP"):
             number = getattr(_signal, name, None)
             if number is None or caught >> number - 1 & 1:  # as by faulthandler.register(): Python does not know of it
@@ -560,7 +564,7 @@ class Runtime:
             over = clock.now() + LOADING_LIMIT
             while self.worker not in (0, get_ident()) and is_importing(self.worker) and clock.now() < over:
                 self.ended.acquire(True, 0.005)
-            _until_gone(self.thread)
+            system.until_gone(self.thread)
             start = startup.current
             lasts = start is not None and not start.over  # who forks then may be about to end, as a daemon's parent is
             if (lasts or sys.version_info >= (3, 12)) and len(recorder.finished) <= FEW:
@@ -708,15 +712,15 @@ def _begin(given: dict[str, Any], booting: bool) -> None:
     if settings.metrics and (settings.metric_sampler == "psutil" or not os.access("/proc/self/stat", os.R_OK)):
         import threading  # noqa: F401  # psutil does: see _endpoints()
     _refuse(settings)
-    memory = _resident()
+    memory = system.resident()
     runtime = _runtime = Runtime(settings, begun)
     runtime.endpoints = endpoints
     runtime.booted = runtime.infers = booting
     if booting:
-        runtime.sockets = _open_sockets()
+        runtime.sockets = system.open_sockets()
     runtime.given = given
     runtime.start(settings.phases or config.DEFAULT_PHASES, settings.phases is not None)
-    runtime.writer.memory = max(0, _resident() - memory)
+    runtime.writer.memory = max(0, system.resident() - memory)
     start = startup.current
     if start is not None and not booting:
         start.attributes["otel_perf.startup.awaits_ready"] = True
@@ -886,92 +890,3 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_here, after_in_child=_after_fork)
-
-
-def _keep_contexts_alive() -> None:
-    """Keep the running context's map alive while the garbage collector works.
-
-    Up to 3.11 the collector may run inside ContextVar.set(), and a finaliser that sets a variable there frees the map
-    that is being read: the interpreter crashes. A copy of the context holds it.
-    """
-    import gc
-    from _collections import deque  # type: ignore[import-not-found]
-    from _contextvars import copy_context
-
-    from .pauses import c_callback
-
-    held: Any = deque(maxlen=2)
-    gc.callbacks.append(c_callback(map(held.append, iter(copy_context, None)), iter(held.clear, 0)))
-
-
-def _keep_our_clocks() -> None:
-    """Have freezegun, which stops the clocks of all modules that are loaded, leave ours alone."""
-    configure = getattr(sys.modules.get("freezegun.config"), "configure", None)
-    if configure is not None:
-        configure(extend_ignore_list=["otel_perf"])
-
-
-def _open_sockets() -> frozenset[str]:
-    """Return the sockets of this process as /proc names them."""
-    found = []
-    try:
-        for name in os.listdir("/proc/self/fd"):
-            try:
-                found.append(os.readlink(f"/proc/self/fd/{name}"))
-            except OSError:  # that of the listing itself
-                continue
-    except OSError:  # not Linux
-        pass
-    return frozenset(link for link in found if link.startswith("socket:"))
-
-
-def _main_thread() -> int:
-    """Return the native id of the main thread; of this one where that cannot be known without a cost."""
-    if sys.platform == "linux":
-        return os.getpid()
-    threading = sys.modules.get("threading")
-    return get_native_id() if threading is None else threading.main_thread().native_id or 0
-
-
-def _resident() -> int:
-    """Return the resident memory of this process in bytes, 0 where /proc does not say."""
-    try:
-        with open("/proc/self/statm", "rb", buffering=0) as file:
-            return int(file.read(64).split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError, AttributeError):
-        return 0
-
-
-def _remember_interrupt() -> None:
-    """Let Ctrl-C end the process by SIGINT: CPython forgets that it has to when it evaluates source text meanwhile.
-
-    A named tuple does that, and what is loaded to send the rest has some.
-    """
-    try:
-        exec("raise KeyboardInterrupt")
-    except KeyboardInterrupt:
-        return
-
-
-def _caught() -> int:
-    """Return the signals that have a handler, whoever has set it, the first one as the lowest bit; 0 without /proc."""
-    try:
-        with open("/proc/self/status", "rb", buffering=0) as file:
-            return int(file.read(8192).partition(b"SigCgt:")[2].split(None, 1)[0], 16)
-    except (OSError, ValueError, IndexError):
-        return 0
-
-
-def _until_gone(thread: int) -> None:
-    """Wait until the system has taken away a *thread* that has run its last line: from 3.12 a fork counts it."""
-    import time
-
-    path, until = f"/proc/self/task/{thread}", clock.now() + 0.02
-    while sys.version_info >= (3, 12) and os.path.exists(path) and clock.now() < until:
-        time.sleep(0.0001)
-
-
-def _thread_time() -> float:
-    import time
-
-    return time.thread_time() if hasattr(time, "thread_time") else 0.0

@@ -70,12 +70,9 @@ def main(argv: list[str]) -> int:
         raise UserError(f"{options.format} is binary and no use on a terminal; write it to a file: -o run.pb.gz")
     if not options.force:
         refuse_to_replace(file)
-    bar = Bar()
-    try:
+    with Bar() as bar:
         for line in _write(name, folders, options.format, file, bar.progress):
             sys.stderr.write(f"otel-perf export: {line}\n")
-    finally:
-        bar.end()
     return 0
 
 

@@ -153,11 +153,8 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _load(folder: str, run: str | None, process: str | None) -> Live:
-    bar = Bar()
-    try:
+    with Bar() as bar:
         return load(folder, run, process, lambda live: bar.progress(f"reading {live.path}", live.read, live.total))
-    finally:
-        bar.end()
 
 
 def _chosen(live: Live, options: argparse.Namespace) -> Chosen:

@@ -68,15 +68,11 @@ def main(argv: list[str]) -> int:
     options = parser().parse_args(argv)
     if options.files.count(STDIN) > 1:
         raise UserError("stdin, written -, can be imported once")
-    bar = Bar()
     notes: list[str] = []
-    try:
-        with Run(runs_folder(options.folder)) as run:
-            for path in options.files:
-                with opened(path, bar.progress) as source:
-                    notes += _import(source, run, options, bar.progress)
-    finally:
-        bar.end()
+    with Bar() as bar, Run(runs_folder(options.folder)) as run:
+        for path in options.files:
+            with opened(path, bar.progress) as source:
+                notes += _import(source, run, options, bar.progress)
     for note in notes:
         sys.stderr.write(f"otel-perf import: {one_line(note)}\n")
     print(run.name)

@@ -106,12 +106,18 @@ def _is_special(file: str) -> bool:
 
 
 class Bar:
-    """How far it is, on a terminal: one line, which never reaches the window's edge."""
+    """How far it is, on a terminal: one line, which never reaches the window's edge, and is gone after the block."""
 
     def __init__(self) -> None:
         self.progress = self._show if sys.stderr.isatty() else silent
         self._last = 0.0
         self._drawn = 0
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.end()
 
     def _show(self, what: str, done: int, whole: int) -> None:
         now = time.monotonic()

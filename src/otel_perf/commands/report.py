@@ -105,8 +105,8 @@ def _html(options: argparse.Namespace, folder: str) -> int:
     file = None if options.html == "-" else options.html
     if not options.force:
         refuse_to_replace(file)
-    live, bar = Live(*_place(options, folder)), Bar()
-    try:
+    live = Live(*_place(options, folder))
+    with Bar() as bar:
         while live.advance():
             bar.progress(f"reading {live.path}", live.read, live.total)
         if live.error:
@@ -114,8 +114,6 @@ def _html(options: argparse.Namespace, folder: str) -> int:
         text = html_report(live)
         with opened(file) as out:
             out.write(text.encode())
-    finally:
-        bar.end()
     for line in skipped_lines(live.process().skipped):
         print(f"otel-perf report: {line}", file=sys.stderr)
     return 0
@@ -154,11 +152,8 @@ def _chosen(options: argparse.Namespace, folder: str) -> Process:
 
 def loaded(path: str, others: Sequence[str] = ()) -> Process:
     """Return what load_process() gives, with a bar while it reads."""
-    bar = Bar()
-    try:
+    with Bar() as bar:
         return load_process(path, others, bar.progress)
-    finally:
-        bar.end()
 
 
 def _place(options: argparse.Namespace, folder: str) -> tuple[str, list[str]]:

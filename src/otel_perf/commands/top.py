@@ -98,16 +98,13 @@ def main(argv: list[str]) -> int:
 
 
 def _plain(followed: Followed, style: Style, options: argparse.Namespace) -> int:
-    bar = Bar()
+    with Bar() as bar:
 
-    def progress(live: Live) -> None:
-        bar.progress(f"reading {live.path}", live.read, live.total)
+        def progress(live: Live) -> None:
+            bar.progress(f"reading {live.path}", live.read, live.total)
 
-    try:
         for line in lines(followed, style, options.interval, options.count, progress):
             bar.end()
             if not write(line + "\n", "what it shows"):
                 break  # whoever read it has enough
-    finally:
-        bar.end()
     return 0

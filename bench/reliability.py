@@ -92,7 +92,7 @@ def sent(ids: Sequence[str]) -> str:
 def _crash(end: str, endpoint: bool) -> Callable[[Path], tuple[str, ...]]:
     def measured(folder: Path) -> tuple[str, ...]:
         variables = cases.sending(cases.DEAD) if endpoint else {}
-        found = cases.run(cases.CRASH + cases.CRASHES[end][0], folder, **variables)
+        found = cases.run(cases.crashing(0.5) + cases.CRASHES[end][0], folder, **variables)
         left = cases.Left(folder, official=True)
         lost = cases.SPANS - len(set(left.ids()))
         later = sent(_replayed(folder)) if endpoint else NOTHING

@@ -32,7 +32,7 @@ def test_every_case_is_here(cases):
 def test_a_thousand_spans_survive_what_the_program_did_not_choose(cases, end, tmp_path):
     line, code = cases.CRASHES[end]
 
-    ended = cases.run(cases.CRASH + line, tmp_path)
+    ended = cases.run(cases.crashing() + line, tmp_path)
 
     left = cases.Left(tmp_path, official=True)
     assert code == ended.code, ended.errors
@@ -47,7 +47,7 @@ def test_a_thousand_spans_wait_in_the_folder_for_whoever_sends_them(cases, end, 
     """The folder is the spool: the collector is dead when the process crashes, and a replay delivers each span once."""
     line, code = cases.CRASHES[end]
 
-    ended = cases.run(cases.CRASH + line, tmp_path, **cases.sending(cases.DEAD))
+    ended = cases.run(cases.crashing() + line, tmp_path, **cases.sending(cases.DEAD))
 
     left = cases.Left(tmp_path, official=True)
     assert code == ended.code, ended.errors
@@ -62,7 +62,7 @@ def test_a_thousand_spans_wait_in_the_folder_for_whoever_sends_them(cases, end, 
 def test_a_torn_last_line_costs_itself_and_readers_count_it(cases, tmp_path, receiver):
     """As after a power failure: the file system has kept a part of what was written last."""
     line, _ = cases.CRASHES["SIGKILL"]
-    cases.run(cases.CRASH + line, tmp_path, **cases.sending(cases.DEAD))
+    cases.run(cases.crashing() + line, tmp_path, **cases.sending(cases.DEAD))
     (file,) = tmp_path.glob(".otel-perf/*/*/traces.jsonl")
     whole = file.read_bytes()
     last = whole.rstrip(b"\n").rindex(b"\n") + 1

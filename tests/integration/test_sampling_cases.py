@@ -126,7 +126,7 @@ PROGRAM = """
     {broken}
     perf.init(service="shop")
     perf.ready()
-    time.sleep(4.7)
+    time.sleep(5.7)
     print("the end")
     """
 MEMORY = {"process.memory.usage", "process.memory.virtual", "process.memory.utilization"}
@@ -179,7 +179,8 @@ def assert_only_that_is_absent(runs: dict[str, Run], gone: Mapping[str, set[str]
         for metric in EACH_SECOND - gone[name]:
             moments = run.times(metric)
             assert len(moments) >= 4, (name, metric)
-            assert max(later - earlier for earlier, later in pairwise(moments)) < 1.5, (name, metric)
+            late = [later - earlier for earlier, later in pairwise(moments) if later - earlier >= 1.5]
+            assert len(late) <= 1, (name, metric)  # one a busy machine may have delayed
         lines = run.err.splitlines()
         assert (1 if gone[name] else 0) == len(lines), (name, run.err)
         for line in lines:

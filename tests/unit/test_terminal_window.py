@@ -45,7 +45,12 @@ def show(view, use, size=(80, 24), style=None):
         async with window.run_test(size=size) as pilot:
             await use(pilot)
 
-    asyncio.run(run())
+    other = asyncio._get_running_loop()  # that of the browser's tests, if they run in this process
+    asyncio._set_running_loop(None)
+    try:
+        asyncio.run(run())
+    finally:
+        asyncio._set_running_loop(other)
     return window
 
 

@@ -1,7 +1,7 @@
 """The system's calls as they are, past what a program puts in their place: a mock of ``os.open`` is for its own calls.
 
 And what the system says of this process. Rooms that work beside the program call these; paths are put together with
-os.path all the same. Imports only: os, stat, sys, time, _thread, clock, posix, or nt on Windows.
+os.path all the same. Imports only: os, stat, sys, time, _thread, posix, or nt on Windows.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import sys
 import time
 from _thread import get_native_id
 from stat import S_ISREG
-
-from .clock import now
 
 try:
     import posix as calls
@@ -93,6 +91,7 @@ def caught_signals() -> int:
 
 def until_gone(thread: int) -> None:
     """Wait until the system has taken away a *thread* that has run its last line: from 3.12 a fork counts it."""
-    path, until = f"/proc/self/task/{thread}", now() + 0.02
-    while sys.version_info >= (3, 12) and os.path.exists(path) and now() < until:
+    path, looks = f"/proc/self/task/{thread}", 200
+    while sys.version_info >= (3, 12) and os.path.exists(path) and looks:
         time.sleep(0.0001)
+        looks -= 1

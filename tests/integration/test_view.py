@@ -300,6 +300,7 @@ def test_two_ranges_of_the_flame_graph_add_up_to_the_whole(viewer, report):
 
 def test_functions_of_a_range_are_those_that_ended_in_it(viewer):
     middle = middle_of(viewer)
+    whole = {row["name"]: row for row in viewer.get("/newest/first/functions")["functions"]}
 
     found = viewer.get("/newest/first/functions", **{"from": middle})["functions"]
 
@@ -307,6 +308,9 @@ def test_functions_of_a_range_are_those_that_ended_in_it(viewer):
     assert {"__main__.late", "__main__.read"} == rows.keys()
     assert (1, 1) == (rows["__main__.late"]["calls"], rows["__main__.read"]["calls"])
     assert 0.015 <= rows["__main__.read"]["total"] <= rows["__main__.late"]["total"] < 0.1
+    for row in rows.values():  # one call each in the range
+        assert 0.49 * row["total"] <= row["p50"] <= 1.01 * row["max"] <= 2.1 * row["total"], row
+        assert row["maxExact"] is (row["calls"] == whole[row["name"]]["calls"])
 
 
 def test_difference_has_both_sides_of_each_call_path(viewer):

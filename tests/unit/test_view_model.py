@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import threading
@@ -635,6 +636,63 @@ def test_totals_are_thinned_to_coarser_steps_and_never_change(monkeypatch):
     for cut in range(0, 400, 20):
         seen = found.between(-1, at_second(cut)).get(("p0", "shop.p0"), (0,))[0]
         assert cut - step - 3 <= seen <= cut
+
+
+def durations_at(at, durations, scale=0):
+    """Return the point that a process writes after calls of so many seconds."""
+    found = point("otel_perf.function.duration", at, None, function="shop.pay", kind="function")
+    buckets = [math.ceil(math.log2(one) * 2**scale) - 1 for one in durations]
+    found.scale, found.offset = scale, min(buckets)
+    found.buckets = [buckets.count(index) for index in range(min(buckets), max(buckets) + 1)]
+    found.count, found.sum, found.min, found.max = len(durations), sum(durations), min(durations), max(durations)
+    return found
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.floats(1e-6, 10), min_size=1, max_size=40),
+    st.lists(st.floats(1e-6, 10), min_size=1, max_size=40),
+    st.integers(0, 3),
+)
+def test_percentiles_of_a_range_are_those_of_its_own_calls_within_a_bucket(before, after, scale):
+    found = Profile()
+    for at, calls in ((1, before), (5, before + after)):
+        one = durations_at(at, calls, scale)
+        found.point(one, key_of(one))
+    totals = found.functions["shop.pay", "function"]
+
+    numbers = totals.quantiles_between(at_second(2), at_second(9), (0.0, 0.5, 1.0))
+
+    ordered = sorted(after)
+    factor = 2.0**2.0**-scale * (1 + 1e-9)
+    for value, true in zip(numbers, (ordered[0], ordered[(len(ordered) - 1) // 2], ordered[-1]), strict=True):
+        assert true / factor <= value <= true * factor
+    assert [None] == totals.quantiles_between(-1, at_second(0), (0.5,))
+    assert [None] == totals.quantiles_between(at_second(6), at_second(9), (0.5,))  # nothing ended there
+
+
+def test_histograms_are_thinned_with_their_totals(monkeypatch):
+    monkeypatch.setattr(profile, "ROWS", 100)
+    found = Profile()
+    for at in range(1, 200):
+        one = durations_at(at, [0.001] * at if at < 150 else [0.001] * 149 + [0.5] * (at - 149))
+        found.point(one, key_of(one))
+    totals = found.functions["shop.pay", "function"]
+
+    assert len(totals.histograms) == len(totals.moments) <= 25
+    assert found._rows == profile.WITH_HISTOGRAM * len(totals.moments) <= 100
+    assert 0.001 <= totals.quantiles_between(-1, at_second(120), (0.5,))[0] <= 0.002
+    assert 0.25 <= totals.quantiles_between(at_second(180), at_second(199), (0.5,))[0] <= 0.5
+
+
+def test_histogram_that_has_become_coarser_is_of_no_range():
+    found = Profile()
+    for one in (durations_at(1, [0.5], 2), durations_at(5, [0.5, 3.0], 1)):
+        found.point(one, key_of(one))
+
+    totals = found.functions["shop.pay", "function"]
+    assert [None, None] == totals.quantiles_between(at_second(2), at_second(9), (0.5, 0.95))
+    assert None not in totals.quantiles_between(-1, at_second(9), (0.5, 0.95))
 
 
 def test_node_is_at_least_as_wide_as_what_is_in_it():

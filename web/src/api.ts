@@ -190,12 +190,13 @@ export interface FunctionRow {
   calls: number;
   total: number;
   self: number | null;
-  /** Of the whole run also where a range is asked for. */
   min: number | null;
   max: number | null;
   p50: number | null;
   p95: number | null;
+  /** The percentiles are those of calls; else they are from the buckets of a histogram, as is max in a range. */
   exact: boolean;
+  maxExact: boolean;
 }
 
 /**

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from otel_perf.analysis.model import Call, Process
 
     from .live import Live
-    from .profile import Paths
+    from .profile import Paths, Profile
 
 MOST_FUNCTIONS = 2_000  # that are told, those with most self time
 ELSEWHERE = ("critical_path", "off_the_path")  # keys of the report's start, a row a step
@@ -199,14 +199,25 @@ def functions(live: Live, begin: float | None, end: float | None) -> dict[str, A
         process = live.settled()
         found = [_function(row) for row in live.once("functions", live.version, lambda: functions_of(process))]
         if begin is not None or end is not None:
-            inside = live.profile.functions_between(_nanoseconds(begin, -1), _nanoseconds(end, 2**63 - 1))
-            found = [
-                one | dict(zip(("calls", "total", "self"), inside[one["name"], one["kind"]], strict=True))
-                for one in found
-                if (one["name"], one["kind"]) in inside
-            ]
+            found = _in_range(live.profile, found, _nanoseconds(begin, -1), _nanoseconds(end, 2**63 - 1))
             found.sort(key=lambda one: (-one["self"], -one["total"], one["name"]))
     return {"functions": found[:MOST_FUNCTIONS], "hidden": max(0, len(found) - MOST_FUNCTIONS)}
+
+
+def _in_range(profile: Profile, rows: list[dict[str, Any]], begin: int, end: int) -> list[dict[str, Any]]:
+    """Return those of *rows*, functions of the whole run, that were called in a range (ns), with its numbers."""
+    inside = profile.functions_between(begin, end)
+    found = []
+    for row in rows:
+        key = row["name"], row["kind"]
+        if key not in inside:
+            continue
+        one = row | dict(zip(("calls", "total", "self"), inside[key], strict=True))
+        if one["calls"] != row["calls"]:  # else all there is of it is in the range
+            numbers = profile.functions[key].quantiles_between(begin, end, (0.0, 0.5, 0.95, 1.0))
+            one |= dict(zip(("min", "p50", "p95", "max"), numbers, strict=True)) | {"exact": False, "maxExact": False}
+        found.append(one)
+    return found
 
 
 def _function(row: FunctionRow) -> dict[str, Any]:
@@ -221,6 +232,7 @@ def _function(row: FunctionRow) -> dict[str, Any]:
         "p50": row.percentiles[0],
         "p95": row.percentiles[1],
         "exact": row.exact,
+        "maxExact": True,
     }
 
 

@@ -2,7 +2,7 @@
 
 The process writes cumulative totals, once a second, of what has changed. What happened from A to B is the total at B
 minus the total at A. At first a second is told from the next one; once ROWS totals are kept, two seconds, then four, …
-are one step: the longer a run and the more call paths, the coarser. Reading order: Totals, Profile, flame().
+are one step: the longer a run and the more call paths, the coarser. Reading order: Totals, Durations, Profile, flame().
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 from otel_perf.analysis.functions import DURATION, PROFILE
 from otel_perf.analysis.model import text_of
+from otel_perf.metrics.quantiles import quantile
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from otel_perf.analysis.loading import SeriesKey
@@ -23,8 +25,10 @@ if TYPE_CHECKING:
 
     Numbers = tuple[float, float, float]  # calls, seconds, seconds of its own
     Paths = dict[tuple[str, str], Numbers]  # by call path and function
+    Histogram = tuple[int, int, tuple[int, ...], int]  # zeros, offset, counts of the buckets, scale
 
 ROWS = 400_000  # totals that are kept, 32 bytes each
+WITH_HISTOGRAM = 4  # rows that one with a histogram counts for
 MOST_NODES = 20_000  # of a flame graph
 STEP = 1_000_000_000  # nanoseconds, at first
 NOTHING: Numbers = (0.0, 0.0, 0.0)
@@ -65,16 +69,72 @@ class Totals:
 
     def thin(self, step: int) -> int:
         """Keep the last row of each step only; return how many are left."""
-        moments, (calls, time, own) = self.moments, self.columns
+        moments = self.moments
         last = len(moments) - 1
         kept = [row for row in range(last + 1) if row == last or moments[row] // step != moments[row + 1] // step]
-        self.moments = array("q", [moments[row] for row in kept])
-        self.columns = (
-            array("d", [calls[row] for row in kept]),
-            array("d", [time[row] for row in kept]),
-            array("d", [own[row] for row in kept]),
-        )
+        self._keep(kept)
         return len(kept)
+
+    def _keep(self, rows: Sequence[int]) -> None:
+        calls, time, own = self.columns
+        self.moments = array("q", [self.moments[row] for row in rows])
+        self.columns = (
+            array("d", [calls[row] for row in rows]),
+            array("d", [time[row] for row in rows]),
+            array("d", [own[row] for row in rows]),
+        )
+
+
+class Durations(Totals):
+    """The same of a function, without self time, with the histogram of its durations."""
+
+    __slots__ = ("high", "histograms", "low")
+
+    def __init__(self, name: str) -> None:
+        super().__init__("", name, overflow=False)
+        self.histograms: list[Histogram] = []
+        self.low = 0.0  # seconds, of the whole run
+        self.high: float | None = None
+
+    def point(self, point: Point, step: int) -> int:
+        """Note what *point* says; return for how many rows it counts."""
+        seconds = point.sum if point.sum is not None and isfinite(point.sum) else 0.0
+        grown = self.set(point.time, 0, float(point.count), step)
+        self.set(point.time, 1, seconds, step)
+        histogram = point.zero_count, point.offset, tuple(point.buckets), point.scale
+        if grown:
+            self.histograms.append(histogram)
+        else:
+            self.histograms[-1] = histogram
+        self.low = max(point.min, 0.0) if point.min is not None and isfinite(point.min) else 0.0
+        self.high = point.max if point.max is not None and isfinite(point.max) else None
+        return WITH_HISTOGRAM * grown
+
+    def thin(self, step: int) -> int:
+        """Keep the last row of each step only; return for how many rows those that are left count."""
+        return WITH_HISTOGRAM * super().thin(step)
+
+    def _keep(self, rows: Sequence[int]) -> None:
+        super()._keep(rows)
+        self.histograms = [self.histograms[row] for row in rows]
+
+    def quantiles_between(self, begin: int, end: int, wanted: Sequence[float]) -> list[float | None]:
+        """Return *wanted* quantiles of the calls that ended from *begin* to *end* (ns), None where nobody can say."""
+        first, last = (bisect_right(self.moments, moment) - 1 for moment in (begin, end))
+        if last < 0:
+            return [None] * len(wanted)
+        zeros, offset, counts, scale = self.histograms[last]
+        if first >= 0:
+            zeros_before, offset_before, before, scale_before = self.histograms[first]
+            if scale_before != scale:  # of another program's histogram, which has become coarser
+                return [None] * len(wanted)
+            zeros -= zeros_before
+            shift = offset_before - offset
+            counts = tuple(
+                max(0, count - (before[index - shift] if 0 <= index - shift < len(before) else 0))
+                for index, count in enumerate(counts)
+            )
+        return [quantile(q, zeros, offset, counts, self.low, self.high, scale) for q in wanted]
 
 
 class Profile:
@@ -82,13 +142,13 @@ class Profile:
 
     Attributes:
         paths: by series, its call paths.
-        functions: by name and kind, the totals of functions and operations; without self time.
+        functions: by name and kind, those of functions and operations.
         step: nanoseconds that are not told apart.
     """
 
     def __init__(self) -> None:
         self.paths: dict[SeriesKey, Totals] = {}
-        self.functions: dict[tuple[str, str], Totals] = {}
+        self.functions: dict[tuple[str, str], Durations] = {}
         self.step = STEP
         self._rows = 0
 
@@ -117,17 +177,15 @@ class Profile:
         name, kind = text_of(point.attributes, "function"), text_of(point.attributes, "kind") or "function"
         found = self.functions.get((name, kind))
         if found is None:
-            found = self.functions[name, kind] = Totals("", name, overflow=False)
-        seconds = point.sum if point.sum is not None and isfinite(point.sum) else 0.0
-        self._rows += found.set(point.time, 0, float(point.count), self.step)
-        found.set(point.time, 1, seconds, self.step)
+            found = self.functions[name, kind] = Durations(name)
+        self._rows += found.point(point, self.step)
 
     def _thin(self) -> None:
-        every = [*self.paths.values(), *self.functions.values()]
+        every: list[Totals] = [*self.paths.values(), *self.functions.values()]
         while self._rows > ROWS // 2 and self.step < 2**62:
             self.step *= 2
             self._rows = sum(one.thin(self.step) for one in every)
-            if self._rows <= len(every):  # one row each cannot become fewer
+            if self._rows <= len(self.paths) + WITH_HISTOGRAM * len(self.functions):  # one row each
                 break
 
     # --- answers ---

@@ -200,7 +200,6 @@ function Table() {
         {plural(found.length, 'function')}
         {answer.hidden > 0 && `, ${count(answer.hidden)} more left out`}
         {inexact && '; ~ from the buckets of a histogram'}
-        {part.value && source.live && '; p50, p95 and max are of the whole run'}
         {found.length > MOST && (
           <button class="small" onClick={() => (all.value = !all.value)}>
             {all.value ? `Show ${MOST}` : 'Show all'}
@@ -229,7 +228,7 @@ function Row({ row }: { row: FunctionRow }) {
       <td>{duration(row.self)}</td>
       <td>{row.p50 === null ? '–' : about + duration(row.p50)}</td>
       <td>{row.p95 === null ? '–' : about + duration(row.p95)}</td>
-      <td>{duration(row.max)}</td>
+      <td>{row.max === null ? '–' : (row.maxExact ? '' : '~') + duration(row.max)}</td>
     </tr>
   );
 }

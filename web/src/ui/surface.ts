@@ -10,6 +10,7 @@ export interface Painter {
 }
 
 const PRINTED = 6000; // pixels that a printed picture is high at most
+const PAPER = 1032; // pixels that it is wide: A4 across without its margins (css/print.css), at 96 to an inch
 
 const surfaces = new Set<Surface>();
 let printing = false;
@@ -22,7 +23,6 @@ export class Surface {
   private readonly stop: (() => void)[];
   private asked = 0;
   private content = 0;
-  private width = 0;
 
   /** @param box a scrolling element that holds an element that holds the canvas. */
   constructor(box: HTMLElement, paint: Painter) {
@@ -80,11 +80,9 @@ export class Surface {
     cancelAnimationFrame(this.asked);
     this.asked = 0;
     const { box, canvas } = this;
-    // a printed page is as wide as the paper: the picture is scaled to it
-    const width = printing && this.width ? this.width : box.clientWidth;
+    const width = printing ? PAPER : box.clientWidth; // on other paper it is scaled
     const height = printing ? Math.min(this.content, PRINTED) : box.clientHeight;
     if (!width || !height) return;
-    this.width = width;
     const ratio = printing ? 2 : devicePixelRatio || 1;
     const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
     if (canvas.width !== w || canvas.height !== h) {

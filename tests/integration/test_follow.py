@@ -583,6 +583,25 @@ def test_without_retry_after_the_wait_doubles_and_varies(protocol, folder, recei
     assert 8 == len({wait / middle for wait, middle in zip(waits, (1, 2, 4, 8, 16, 32, 32, 32), strict=True)})
 
 
+@pytest.mark.parametrize("seconds", [0, 1])
+def test_a_receiver_that_says_again_at_once_is_left_alone_for_longer_each_time(seconds, folder, receiver, follow):
+    """0 says no more than "again"; a receiver that says 1 knows why."""
+    (folder / "traces.jsonl").write_bytes(line([span(1)]))
+    there = receiver()
+    there.behave(status=503, retry_after=seconds)
+    clock = FakeClock()
+    follower = follow(folder, endpoints(there, "http/protobuf"), clock=clock)
+
+    waits = []
+    for _ in range(5):
+        assert 0.0 == follower.step()
+        waits.append(follower._not_before["traces"] - clock.time)
+        clock.time += 40
+
+    for wait, middle in zip(waits, [1] * 5 if seconds else [1, 2, 4, 8, 16], strict=True):
+        assert middle * 0.8 <= wait <= middle * 1.2
+
+
 class FakeClock:
     def __init__(self) -> None:
         self.time = 1000.0

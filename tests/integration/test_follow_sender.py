@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -305,6 +306,23 @@ def test_console_exporter_prints_also_in_a_short_program(run_python):
     assert 0 == result.returncode, result.stderr
     assert '"name": "startup"' in result.stdout
     assert '"name": "CoreInit"' in result.stdout
+
+
+def test_console_that_nobody_reads_costs_itself_and_what_went_by_otlp_went_once(receiver, tmp_path, write):
+    there = receiver()
+    program = textwrap.dedent(BEGIN) + textwrap.dedent(LONG)
+    env = {"OTEL_TRACES_EXPORTER": "otlp,console", "OTEL_EXPORTER_OTLP_ENDPOINT": there.http, "PYTHONPATH": SRC}
+    with subprocess.Popen(
+        [sys.executable, str(write("unread.py", program))],
+        env={**os.environ, **env}, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        process.stdout.close()
+        said = process.stderr.read()
+
+    assert 0 == process.returncode
+    assert "whole: True" in said
+    ids = [span["span_id"] for span in there.spans()]
+    assert len(ids) == len(set(ids)) > 3
 
 
 def test_console_exporter_that_cannot_be_loaded_at_the_end_any_more_is_one_line(run_python, spans_of, tmp_path):

@@ -171,6 +171,29 @@ def test_records_of_ended_processes_of_a_run_that_goes_on_are_counted(make_run, 
     assert (3, 20 + 3 + 40) == (runs.lost, runs.removed)
 
 
+def test_a_clock_that_the_program_has_set_to_another_century_removes_nothing(make_run, look, tmp_path, monkeypatch):
+    """As a mock does; what a run of ours writes has the system's time."""
+    now = make_run(NOW, process=str(os.getpid()))
+    make_run(OLD, size=1000)
+    monkeypatch.setattr(retention, "wall_ns", lambda: 4_102_444_800 * 10**9)
+
+    look(now).remove_old(50, WEEK)
+
+    assert {NOW, OLD} == left(tmp_path)
+
+
+def test_of_records_of_which_only_some_could_be_removed_those_are_counted(make_run, tmp_path, monkeypatch):
+    make_run(OLD, size=1000)
+    mark(tmp_path, OLD)
+    unsent = iter((7, 3))
+    monkeypatch.setattr(retention, "_remove_files", lambda process: False)
+    runs = retention.Runs(str(tmp_path), make_run(NOW), lambda process: True, lambda process: next(unsent))
+
+    shrink(runs, 500)
+
+    assert (4, True) == (runs.lost, (tmp_path / OLD).exists())
+
+
 def test_undelivered_records_of_an_ended_process_are_lost_and_the_others_removed(make_run, look, tmp_path):
     run = make_run(NOW, size=1000, lines=20)
     mark(tmp_path, NOW)
@@ -239,4 +262,6 @@ def test_many_processes_are_weighed_by_one_of_them_every_two_seconds(make_run, l
     (tmp_path / ".gitignore").touch()
     os.utime(tmp_path / ".gitignore", (0, 0))
 
+    assert [True, False] == [look(run).weighed, look(run).weighed]
+    os.utime(tmp_path / ".gitignore", (4_102_444_800, 4_102_444_800))  # the clock was set back since
     assert [True, False] == [look(run).weighed, look(run).weighed]

@@ -1,15 +1,16 @@
 """Which runs stay: a number, an age and a total size, and whatever still waits to be sent.
 
-Imports only: os, time, system, alive, parts. Nothing is removed that was not written here: a run is taken away file
-by known file, and a folder only once it is empty. Reading order: Runs, which is one look at all of them, then what it
-lets go: remove_old(), shrink().
+Imports only: os, time, clock, system, alive, parts. Nothing is removed that was not written here: a run is taken away
+file by known file, and a folder only once it is empty. Reading order: Runs, which is one look at all of them, then what
+it lets go: remove_old(), shrink().
 """
 
 from __future__ import annotations
 
 import os
-from time import perf_counter, time
+from time import perf_counter
 
+from otel_perf.clock import wall_ns
 from otel_perf.system import calls, open_file
 
 from .alive import LOCK, Ended, is_alive, is_number
@@ -25,6 +26,7 @@ SENT = "sent.json"
 PATIENCE = 0.1  # seconds that a look may remove more than one process: whoever waits for ours waits for this too
 MANY = 200  # processes: to weigh more than these takes long enough that one of them in EVERY seconds is enough
 EVERY = 2.0
+FRESH = 60.0  # seconds: what is written now is at most so old
 TAIL = 2**18  # bytes at the end of a process's metrics, where its last numbers are
 _NUMBERS = rb'"name":"otel_perf\.self\.(dropped|removed)".*?"asInt":"(\d+)"'
 
@@ -104,6 +106,7 @@ class Runs:
             for modified, name, path in sorted(there, reverse=True)
         ]
         self.lost = self.removed = 0
+        self._now = _now(processes.get(next((path for _, name, path in there if name == kept), ""), []))
 
     @property
     def size(self) -> int:
@@ -127,7 +130,7 @@ class Runs:
 
     def remove_old(self, number: int, age: float) -> None:
         """Remove runs older than *age* seconds, and beyond a *number* those that nobody has to send any more."""
-        oldest = time() - age
+        oldest = self._now - age
         for run in [run for run in self.found if not run.lives and run.modified < oldest]:
             self._remove(run)
         for run in [run for run in self.found[number:] if not run.lives]:
@@ -170,28 +173,15 @@ class Runs:
             if not ended:
                 return 0
             lost = self._unsent(process.path) if process.waits else 0
-            if goes_on:
-                self._take_over(process, lost)
+            more, removed = _numbers(process, lost) if goes_on else (0, 0)
             if not _remove_files(process.path):
+                self.lost += max(0, lost - self._unsent(process.path)) if lost else 0  # some may be gone
                 return 0
-            self.lost += lost
+            self.lost += lost + more
+            self.removed += removed
         self._gone += 1
         size, process.size, process.waits = process.size, 0, False
         return size
-
-    def _take_over(self, process: Process, lost: int) -> None:
-        """Count what goes with a process of a run that goes on: its records, and what it has counted itself.
-
-        Where all was delivered, its numbers were too.
-        """
-        try:
-            self.removed += max(0, _records(process.path) - lost)
-            if process.waits or not process.marked:
-                dropped, removed = _last_numbers(process.path)
-                self.lost += dropped
-                self.removed += removed
-        except OSError:  # another process tidies it away
-            return
 
 
 def is_ours(name: str) -> bool:
@@ -213,7 +203,7 @@ def _is_our_turn(base: str) -> bool:
     """Say whether nobody has weighed for a while: the note that keeps the folder out of version control says when."""
     note = os.path.join(base, ".gitignore")
     try:
-        if time() - calls.stat(note).st_mtime < EVERY:
+        if 0 <= wall_ns() / 1e9 - calls.stat(note).st_mtime < EVERY:  # a clock may have been set back
             return False
         calls.utime(note)
     except OSError:
@@ -257,6 +247,32 @@ def _remove_folder(path: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _now(processes: list[str]) -> float:
+    """Return seconds since 1970: no later than *processes* write, if the program has put another clock in place."""
+    now = wall_ns() / 1e9
+    newest = 0.0
+    for process in processes:
+        try:
+            with calls.scandir(process) as entries:
+                newest = max([newest, *(entry.stat(follow_symlinks=False).st_mtime for entry in entries)])
+        except OSError:  # another process tidies it away
+            continue
+    return min(now, newest + FRESH) if newest else now
+
+
+def _numbers(process: Process, lost: int) -> tuple[int, int]:
+    """Return what goes with a process of a run that goes on, besides the *lost* records: lost, and removed.
+
+    That is its records, and what it has counted itself; where all was delivered, its numbers were too.
+    """
+    try:
+        removed = max(0, _records(process.path) - lost)
+        more = _last_numbers(process.path) if process.waits or not process.marked else (0, 0)
+    except OSError:  # another process tidies it away
+        return 0, 0
+    return more[0], removed + more[1]
 
 
 def _records(process: str) -> int:

@@ -26,7 +26,7 @@ HEADS = {
     "logs": b'{"resourceLogs":[',
 }
 TAIL = b"]}"
-_COUNTED = {"traces": b'"endTimeUnixNano":', "metrics": b'"timeUnixNano":', "logs": b'"body":'}
+_COUNTED = {"traces": b'"endTimeUnixNano":', "metrics": b'"timeUnixNano":', "logs": b'"timeUnixNano":'}
 _REJECTED = {"traces": "rejectedSpans", "metrics": "rejectedDataPoints", "logs": "rejectedLogRecords"}
 
 
@@ -45,7 +45,7 @@ class JsonExporter:
             deadline: monotonic seconds.
         """
         outcome = self._send(lines, deadline)
-        outcome.reason = self.target.hide(outcome.reason)
+        outcome.hide(self.target.hide)
         return outcome
 
     def _send(self, lines: list[bytes], deadline: float) -> Outcome:
@@ -190,5 +190,5 @@ def _partial(signal: str, text: bytes) -> Outcome:
     try:
         found = loads(text.decode()).get("partialSuccess") or {}
         return Outcome("sent", str(found.get("errorMessage", "")), rejected=int(found.get(_REJECTED[signal], 0)))
-    except (ValueError, AttributeError, TypeError, RecursionError):  # some receivers answer with text
+    except (ValueError, AttributeError, TypeError, RecursionError, OverflowError):  # some receivers answer with text
         return Outcome("sent")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .outcome import Deadline
     from .pace import Pace
 
+SOON = 0.01  # seconds
 _REJECTED = {"traces": "rejected_spans", "metrics": "rejected_data_points", "logs": "rejected_log_records"}
 _MODULES = {"traces": "trace_exporter", "metrics": "metric_exporter", "logs": "_log_exporter"}
 _CLASSES = {"traces": "OTLPSpanExporter", "metrics": "OTLPMetricExporter", "logs": "OTLPLogExporter"}
@@ -122,7 +123,7 @@ class Exporter:
         """
         with self._silence:
             outcome = self._send_encoded(records) if encoded else self._send(self._shaped(records, pace))
-        outcome.reason = self.target.hide(outcome.reason)
+        outcome.hide(self.target.hide)
         return outcome
 
     def _send_encoded(self, records: Sequence[Any]) -> Outcome:
@@ -131,7 +132,7 @@ class Exporter:
         self._encoded = None
         if outcome.kind == "sent" and not self._taken:  # an empty request at the most
             self.takes_encoded = False
-            return Outcome("later", "the exporter has to encode itself", 0.0)
+            return Outcome("later", "the exporter has to encode itself", SOON)
         return outcome
 
     def take(self) -> bytes | None:
@@ -153,8 +154,12 @@ class Exporter:
                 return self.failed or Outcome("refused", "cannot be encoded")
             outcome = _partial(self.target.signal, self.answer)
         if self.console is not None:
-            self.console.export(records)
-        return outcome
+            try:
+                self.console.export(records)
+            except Exception as error:  # noqa: BLE001  # nobody reads it any more; OTLP has the records
+                self.console = None
+                return outcome if self.otlp is not None else Outcome("refused", f"console: {why(error)}")
+        return outcome if self.otlp is not None or self.console is not None else Outcome("refused", "console: closed")
 
     def _shaped(self, records: Sequence[Any], pace: Pace) -> Any:
         if self.target.signal != "metrics":
@@ -404,7 +409,7 @@ def of_rpc(error: Any) -> Outcome:
     """
     code = error.code().name
     wait = _retry_delay(error)
-    details = " ".join((error.details() or "").split())[:200]
+    details = " ".join((error.details() or "").split())
     reason = f"answered {code}: {details}" if details else f"answered {code}"
     if code == "UNAVAILABLE" and wait is None:
         reason = details or "not reachable"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 FIRST_WAIT = 1.0  # seconds after the first failure; doubled by each further one
 LONGEST_WAIT = 32.0
+LEAST_WAIT = 0.5  # seconds, however soon a receiver wants to be asked again
 JITTER = 0.2  # each wait is longer or shorter by up to this part
 SAY_AGAIN = 60.0  # seconds between two lines of one cause
 HOLD = 60.0  # seconds that the spans of a start wait for its root
@@ -361,8 +362,8 @@ class Follower:
         self._failures[signal] += 1
         wait = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(10, self._failures[signal] - 1))
         wait *= uniform(1.0 - JITTER, 1.0 + JITTER)
-        if outcome.wait is not None:
-            wait = max(outcome.wait, 0.05)
+        if outcome.wait:  # 0 says no more than "again"
+            wait = max(outcome.wait, LEAST_WAIT)
         self._not_before[signal] = self.clock.now() + wait
         self._say("later", f"cannot send {signal} to {target.shown}: {outcome.reason}; records wait in the run folder")
 

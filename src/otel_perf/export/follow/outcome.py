@@ -8,7 +8,7 @@ from otel_perf.errors import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 RETRYABLE = (429, 502, 503, 504)  # by the OTLP specification; every other answer is final
 LONGEST_WAIT = 300.0  # seconds that a receiver may ask us to wait
@@ -30,9 +30,13 @@ class Outcome:
 
     def __init__(self, kind: str, reason: str = "", wait: float | None = None, rejected: int = 0) -> None:
         self.kind = kind
-        self.reason = one_line(reason[:LONGEST_REASON])
+        self.reason = one_line(reason[:BODY])  # hide() cuts it: half a secret would not be found
         self.wait = wait
-        self.rejected = rejected
+        self.rejected = max(0, rejected)
+
+    def hide(self, secrets: Callable[[str], str]) -> None:
+        """Take the *secrets*, as Target.hide() does, and what is too long out of the reason."""
+        self.reason = secrets(self.reason)[:LONGEST_REASON]
 
     def __repr__(self) -> str:
         return f"Outcome({self.kind!r}, {self.reason!r}, wait={self.wait}, rejected={self.rejected})"
@@ -100,4 +104,4 @@ def why(error: BaseException) -> str:
     if isinstance(deepest, OSError) and deepest.strerror:
         return deepest.strerror
     text = str(deepest).strip()
-    return f"{name}: {text}"[:200] if text else name
+    return f"{name}: {text}" if text else name

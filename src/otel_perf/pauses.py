@@ -1,7 +1,8 @@
-"""How long the garbage collector stopped the program: the one callback of the collector that counts it.
+"""Callbacks of the garbage collector: how long it stopped the program, and what keeps it from crashing up to 3.11.
 
-Imports only: gc, clock. Asked for by name, because explain.py wants it while a start lasts and metrics/ for as long as
-the process is sampled: what the callback costs is paid once, and not at all while nobody asks.
+Imports only: gc, _collections, _functools, clock. Asked for by name, because explain.py wants it while a start lasts
+and metrics/ for as long as the process is sampled: what the callback costs is paid once, and not at all while nobody
+asks.
 
 The callback runs no Python code. A signal's handler would run in it, and what that raises, Ctrl-C for one, the
 collector would swallow. So it is put together from what is written in C: the collector calls ``getattr(phases, phase,

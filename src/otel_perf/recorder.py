@@ -1039,11 +1039,9 @@ def _assign(
     span.parent_id, span.depth, span.remote, span.detached = parent_id, depth, remote, detached
     if cut_off is not None and cut_off.since is not None and frame[START] < cut_off.since and span.since is None:
         span.since = cut_off.since
-        if part is not None:
-            span.link, span.inside = (part[R_TRACE], part[R_SPAN_ID]), part[R_DEPTH]
     else:
         part = None
-    if root is not None and span.link is None:
+    if root is not None and span.link is None and part is None:
         span.link, state.origin = state.origin, None
     span.span_id = span_id
     span.trace = trace
@@ -1052,6 +1050,7 @@ def _assign(
     open_spans[span_id] = frame
     if part is not None:
         emit(part)
+        span.link, span.inside = (part[R_TRACE], part[R_SPAN_ID]), part[R_DEPTH]  # to what is queued by now
     return span
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from textual.events import Key, Paste
 
 from otel_perf.analysis.text import NARROWEST, Style, cells
 from otel_perf.terminal.app import Window
 from otel_perf.terminal.window import has_window
+
+COLOR = re.compile(r"\x1b\[\d*m")
 
 
 class View:
@@ -19,7 +23,7 @@ class View:
 
     def __init__(self, lines=(), steps=None, error=None):
         self.lines, self.steps, self.error = list(lines), steps, error
-        self.pressed, self.sizes = [], []
+        self.pressed, self.sizes, self.writing = [], [], False
 
     def step(self):
         if self.error is not None:
@@ -30,7 +34,8 @@ class View:
 
     def press(self, key):
         self.pressed.append(key)
-        return key != "q"
+        self.writing = key == "/" or (self.writing and key != "enter")
+        return self.writing or key != "q"
 
     def frame(self, style, height):
         self.sizes.append((style.width, height))
@@ -72,18 +77,53 @@ def test_a_view_is_given_characters_and_the_names_of_keys():
     assert ["a", "/", "?", " ", "+", "名", "shift+tab", "tab", "pageup", "escape"] == view.pressed
 
 
-def test_what_is_pasted_is_as_if_it_were_written():
+def test_what_a_terminal_sends_for_other_keys_is_those_and_alt_makes_no_text():
     view = View()
 
     async def use(pilot):
-        from textual.events import Paste
-
-        pilot.app._lines.post_message(Paste("na\x1bme\n"))
+        await pilot.press("ctrl+j", "ctrl+h")
+        pilot.app._lines.post_message(Key("alt+q", "q"))
         await pilot.pause()
 
     show(view, use)
 
-    assert list("name") == view.pressed
+    assert ["enter", "backspace", "alt+q"] == view.pressed
+
+
+def test_what_is_pasted_is_as_if_it_were_written_where_something_is_written():
+    view = View()
+
+    async def use(pilot):
+        for before in ("a", "/"):
+            await pilot.press(before)
+            pilot.app._lines.post_message(Paste("nq\x1bme\n" + "x" * 300))
+            await pilot.pause()
+
+    show(view, use)
+
+    assert ["a", "/", *"nqme", *"x" * 194] == view.pressed
+
+
+def test_a_key_is_answered_with_what_is_new_at_once():
+    """Also where the next look is half a minute away."""
+
+    class Slow(View):
+        stepped = 0
+
+        def step(self):
+            self.stepped += 1
+            return 30.0
+
+    view = Slow()
+
+    async def use(pilot):
+        while not view.stepped:
+            await pilot.pause(0.01)
+        await pilot.press("tab")
+
+    show(view, use)
+
+    assert 2 == view.stepped
 
 
 @given(
@@ -106,6 +146,10 @@ def test_lines_are_as_wide_as_the_window_and_as_many(lines, width):
 
     assert 8 == len(found)
     assert {width} == set(map(cells, found))
+    for line, row in zip(lines, found, strict=False):
+        text = COLOR.sub("", line)
+        if "名" not in text and "\u0301" not in text:
+            assert text[:width].rstrip() == row.rstrip()
 
 
 def test_colours_stay_those_of_the_terminal_and_names_stay_text():

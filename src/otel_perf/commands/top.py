@@ -38,8 +38,8 @@ examples:
   otel-perf top --plain --count 1        one line
 
 In the window: q quits, p pauses, s sorts by the next column, / searches, r resets the charts, + and - show less and
-more of the time, a shows more metrics, tab the next process, ? help. NO_COLOR=1 spares the colours; with TERM=dumb
-there is no window.
+more of the time, a shows more metrics, tab the next process, ? help. NO_COLOR=1 spares the colours; with TERM=dumb or
+2>file there is no window.
 
 exit status: 0 it was ended, or the program has ended, 1 it could not be written, 2 there is no such run or the command
 line is wrong"""

@@ -79,6 +79,11 @@ class Browser:
         self._first = 0  # line that is at the top
         self._rows = rows_of(root, least * root.weight)
 
+    @property
+    def writing(self) -> bool:
+        """Say whether keys are text now, of the search."""
+        return self._search.writing
+
     def step(self) -> float:
         """Return the seconds until something changes by itself: nothing does."""
         return FOREVER

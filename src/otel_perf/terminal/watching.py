@@ -59,15 +59,20 @@ class Watching:
             return None
         return 0.0 if more else max(0.0, self._due - monotonic())
 
+    @property
+    def writing(self) -> bool:
+        """Say whether keys are text now, of the search."""
+        return self._state.search.writing
+
     def press(self, key: str) -> bool:
         """Do what *key* asks for; say whether to go on."""
-        paused, writing = self._state.paused, self._state.search.writing
+        paused, writing = self._state.paused, self.writing
         if not press(key, self._state, self._snapshot, self._followed):
             return False
         if self._state.paused and not paused:
             self._snapshot = self._taking.take(advanced=True)  # whatever is looked at meanwhile
-        elif key in ("a", "p", "tab", "shift+tab") and not writing and not self._state.paused:
-            self._snapshot = self._taking.take(self._state.advanced)
+        elif key in ("a", "p", "tab", "shift+tab") and not writing:
+            self._due, self._progress = min(self._due, monotonic()), 0.0
         return True
 
     def frame(self, style: Style, height: int) -> list[str]:

@@ -66,7 +66,8 @@ class Terminal:
         """Say whether all that was asked of the terminal was taken back, and nothing was drawn since."""
         left = self.data[self.data.rindex(b"\x1b[?1049l") :]
         return (
-            set(TAKEN.findall(self.data)) == set(BACK.findall(self.data[-100:]))
+            self.data.count(b"\x1b[>25u") == self.data.count(b"\x1b[<u")  # the keyboard's protocol
+            and set(TAKEN.findall(self.data)) == set(BACK.findall(self.data[-100:]))
             and self.before == self.modes()
             and SEQUENCE.sub("", left.decode()) == ""
         )
@@ -139,9 +140,50 @@ def test_the_terminal_is_given_back_before_an_error_is_told(program, terminal, o
     assert top.before == top.modes()
 
 
-def test_a_terminal_that_is_gone_ends_it(program, terminal):
+def test_the_terminal_is_given_back_however_early_it_ends(program, terminal):
+    program()
+    for _ in range(5):
+        top = terminal("top")
+        top.wait(b"\x1b[?1049h")
+        top.process.send_signal(signal.SIGTERM)
+
+        assert -signal.SIGTERM == top.end()
+        assert top.given_back()
+
+
+def test_a_stop_and_a_continue_of_somebody_else_leave_the_terminal_as_it_is(program, terminal):
     program()
     top = terminal("top")
+    top.wait(b"checkout")
+    for _ in range(3):
+        top.process.send_signal(signal.SIGSTOP)
+        time.sleep(0.05)
+        top.process.send_signal(signal.SIGCONT)
+        time.sleep(0.05)
+    top.process.send_signal(signal.SIGCONT)
+    os.write(top.fd, b"q")
+
+    assert 0 == top.end()
+    assert top.given_back()
+
+
+def test_a_byte_that_is_no_utf8_is_no_reason_to_end(program, terminal):
+    program()
+    top = terminal("top")
+    top.wait(b"checkout")
+    os.write(top.fd, b"/\xe9x")
+    top.wait("\ufffdx".encode())
+    os.write(top.fd, b"\nq")
+
+    assert 0 == top.end()
+    assert top.given_back()
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_terminal_that_is_gone_ends_it(program, terminal, otel_perf, ignored):
+    program()
+    shell = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *otel_perf]
+    top = terminal("top", command=shell if ignored else None)
     top.wait(b"checkout")
 
     os.close(top.fd)
@@ -176,7 +218,7 @@ def test_names_do_nothing_to_the_terminal(program, terminal, tmp_path):
     os.write(top.fd, b"/")
     os.write(top.fd, "\u202e名".encode())
     top.wait(b"search: ")
-    os.write(top.fd, b"\rq")
+    os.write(top.fd, b"\nq")
     assert 0 == top.end()
     (tmp_path / "end").touch()
     flame = terminal("flame", "--min", "0")

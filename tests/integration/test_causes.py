@@ -28,10 +28,10 @@ PROGRAM = """
         lock = threading.Lock()
         lock.acquire()
         lock.acquire(timeout=0.3)
+    here, there = socket.socketpair()
+    timer = threading.Timer(0.3, there.send, [b"x"])
+    timer.start()  # which waits for a lock
     with perf.phase("receives"):
-        here, there = socket.socketpair()
-        timer = threading.Timer(0.3, there.send, [b"x"])
-        timer.start()
         here.recv(1)
     with perf.phase("waits for a child"):
         subprocess.run(["sleep", "0.3"])

@@ -875,6 +875,13 @@ def test_records_that_wait_to_be_sent_are_noted_until_they_are_sent(doctor, reco
     assert "waiting to be sent nothing" in after.words
 
 
+def test_records_that_are_not_to_be_sent_do_not_wait(doctor, record, receiver):
+    folder = record(kind="startup")
+    (folder / "sent.json").write_text('{"version": 1, "signals": ["logs"], "files": {}}', encoding="utf-8")
+
+    assert "waiting to be sent nothing" in doctor(**{BASE: receiver().http}).words
+
+
 def test_folder_that_is_a_file_is_wrong(doctor, tmp_path):
     (tmp_path / "runs").write_text("", encoding="utf-8")
 

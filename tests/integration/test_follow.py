@@ -16,7 +16,9 @@ import pytest
 from opentelemetry.sdk.trace.export import SpanExportResult
 
 from otel_perf.export import endpoint
-from otel_perf.export.follow import Follower, send_rest_as_json
+from otel_perf.export.folder import RunFolder
+from otel_perf.export.follow import Follower, Sender, send_rest_as_json
+from otel_perf.export.follow.files import is_waiting, mark, unsent_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -502,6 +504,53 @@ def test_damaged_position_sends_again_rather_than_never(folder, receiver, follow
         send_all(follow(folder, endpoints(there, "http/json")))
 
     assert [1] * 5 == numbers(there.spans())
+
+
+# --- a signal that is switched off -------------------------------------------------------------------------
+
+
+def test_of_a_signal_that_is_not_sent_nothing_waits(folder, receiver, follow):
+    (folder / "traces.jsonl").write_bytes(line([span(1)]))
+    (folder / "metrics.jsonl").write_bytes(metric_line([metric("m", "gauge", [{"timeUnixNano": "1", "asInt": "1"}])]))
+    there = receiver()
+    targets = endpoints(there, "http/json")
+    del targets.targets["metrics"]
+    mark(str(folder), targets.targets)
+    assert (True, 1) == (is_waiting(str(folder)), unsent_records(str(folder)))
+
+    send_all(follow(folder, targets))
+
+    assert (False, 0) == (is_waiting(str(folder)), unsent_records(str(folder)))
+    kept = json.loads((folder / "sent.json").read_text(encoding="utf-8"))
+    assert ["logs", "traces"] == kept["signals"]
+    there.behave(status=503)
+    follower = follow(folder, endpoints(there, "http/json"))
+    follower.step()
+    assert (True, 1) == (is_waiting(str(folder)), unsent_records(str(folder))), "somebody wants them now"
+    there.behave()
+    follower._not_before["metrics"] = 0.0
+    send_all(follower)
+    assert (False, 1) == (is_waiting(str(folder)), len(there.points()))
+    assert "signals" not in json.loads((folder / "sent.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("off", ["", "metrics"])
+def test_what_goes_for_want_of_room_is_lost_only_if_it_was_to_be_sent(off, tmp_path):
+    written = RunFolder(str(tmp_path / "2026-11-25T10-15-02" / "4194305"), 2**20)
+    environ = {f"OTEL_{off.upper()}_EXPORTER": "none"} if off else {}
+    sender = Sender(
+        written.path, endpoint.load("http://localhost:9", None, environ), print, begun=0.0, start_lasts=False
+    )
+    written.sent = sender.sent
+    for _ in range(40):
+        written.write("metrics.jsonl", b"x" * 2**16 + b"\n", records=1)
+
+    mark(written.path, sender.endpoints.targets)
+    written.make_room(2**19)
+
+    gone = 40 - sum(len(path.read_bytes().splitlines()) for path in Path(written.path).glob("metrics*"))
+    assert gone > 20
+    assert ((0, gone) if off else (gone, 0)) == (written.lost, written.removed)
 
 
 # --- a start -----------------------------------------------------------------------------------------------

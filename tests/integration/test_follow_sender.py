@@ -500,3 +500,14 @@ def test_a_program_that_closes_all_files_keeps_those_that_it_opens_afterwards(ru
     result = run_python(program, env=variables, options=["-W", "ignore"])
 
     assert (0, "all written\n") == (result.returncode, result.stdout), result.stderr
+
+
+def test_runs_of_which_all_that_is_to_be_sent_is_sent_go_by_number(run, receiver, tmp_path):
+    there = receiver()
+    off = {"OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none", "OTEL_PERF_KEEP_RUNS": "1"}
+
+    for _ in range(3):
+        assert closing(run("", there.http, off))[1]
+
+    assert 1 == len(list((tmp_path / ".otel-perf").glob("2*")))
+    assert {"traces"} == {request["signal"] for request in there.requests()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -157,6 +158,57 @@ def test_start_that_was_sent_in_part_goes_on_with_the_same_spans(run_python, rec
     assert_pre_order(spans)
     stand = [one["attributes"]["otel_perf.folded"] for one in spans if "otel_perf.folded" in one["attributes"]]
     assert len(spans_of(tmp_path)) == len(spans) - len(stand) + sum(stand)
+
+
+@every_protocol
+@pytest.mark.parametrize("delivered", [50, 450], ids=["within the first line", "some lines"])
+def test_start_of_which_a_part_went_before_its_root_was_there_loses_no_span_to_another_sender(
+    delivered, protocol, receiver, tmp_path, monkeypatch
+):
+    """A span that would stand for others may be among those that were sent as they were."""
+    monkeypatch.setattr("otel_perf.export.follow.starts.LIMIT", 100_000)
+    monkeypatch.setattr(stream, "MAX_RECORDS", 50)
+    folder = tmp_path / ".otel-perf" / "2026-11-25T10-15-02" / "4194305"
+    folder.mkdir(parents=True)
+    file, root = folder / "traces.jsonl", 1001
+    imports = [one_span(number, "import", number % 7 * 1000, root) for number in range(1, root)]
+    file.write_bytes(b"".join(one_line(imports[first : first + 100]) for first in range(0, 500, 100)))
+    there = receiver()
+
+    def follower(protocol: str) -> Follower:
+        return Follower([str(folder)], endpoint.load(there.url(protocol), protocol, {}), live=False)
+
+    first = follower("http/protobuf")
+    while len(there.spans()) < delivered:
+        first.step()
+    first.end()
+    with file.open("ab") as more:
+        more.write(one_line(imports[500:]) + one_line([one_span(root, "startup", 10**9)]))
+    second = follower(protocol)
+    while second.step() == 0.0:
+        assert not second.failing
+    second.end()
+
+    assert list(range(1, root + 1)) == sorted(int(one["span_id"], 16) for one in there.spans())
+
+
+def one_span(number: int, kind: str, took: int, parent: int = 0) -> dict[str, Any]:
+    begin = 1_795_000_000_000_000_000 + (number if parent else 0) * 1000
+    words = {"otel_perf.kind": {"stringValue": kind}, "otel_perf.depth": {"intValue": "1"}}
+    return {
+        "traceId": "8" + "0" * 31,
+        "spanId": f"{number:016x}",
+        **({"parentSpanId": f"{parent:016x}"} if parent else {}),
+        "startTimeUnixNano": str(begin),
+        "endTimeUnixNano": str(begin + took),
+        "attributes": [{"key": key, "value": value} for key, value in words.items()],
+        "name": f"load {number}",
+    }
+
+
+def one_line(spans: list[dict[str, Any]]) -> bytes:
+    group = {"resource": {"attributes": []}, "scopeSpans": [{"scope": {"name": "otel_perf"}, "spans": spans}]}
+    return json.dumps({"resourceSpans": [group]}, separators=(",", ":")).encode() + b"\n"
 
 
 def send(tmp_path: Any, there: Any, protocol: str) -> float:

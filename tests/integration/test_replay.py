@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import pty
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from otel_perf.export.alive import Hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -344,3 +347,112 @@ def test_what_cannot_be_read_is_exit_1_and_said_and_all_around_it_is_sent(record
     assert 1 == result.returncode
     assert list(range(6)) == sorted(numbers(there))
     assert "2 files or folders cannot be read (" in result.stderr
+
+
+# --- processes that end meanwhile ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def follow(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Return a function that begins to follow the folder of runs, to the receiver *there*."""
+
+    def start(there: Any) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*COMMAND, ".otel-perf", "--follow", "--endpoint", there.http],
+            cwd=tmp_path, env={**os.environ, "PYTHONPATH": SRC}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    return start
+
+
+def locks(process: int) -> int:
+    """Return how many folders the *process* has claimed."""
+    links = [os.path.join(f"/proc/{process}/fd", name) for name in os.listdir(f"/proc/{process}/fd")]
+    return sum(os.path.lexists(one) and os.readlink(one).endswith("sent.lock") for one in links)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for its files in /proc")
+def test_follow_lets_go_of_a_process_that_ended_once_all_of_it_is_sent(record, receiver, follow):
+    holds = [Hold(str(record(range(n, n + 1), process=str(4194400 + n)))) for n in range(3)]
+    assert all(hold.take() for hold in holds)
+    there = receiver()
+    process = follow(there)
+    there.wait_for(3)
+    assert 3 == locks(process.pid)
+
+    for hold in holds:
+        hold.release()
+    record(range(3, 4), process="4194402")
+    there.wait_for(4)
+    end = time.monotonic() + 15
+    while locks(process.pid) and time.monotonic() < end:
+        time.sleep(0.05)
+
+    assert 0 == locks(process.pid)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=20)
+    assert (0, "") == (process.returncode, "".join(line for line in errors.splitlines() if "%" not in line))
+    assert "sent 4 spans, 0 metric points, 0 log records of 3 processes" in output
+
+
+def test_follow_that_is_interrupted_in_a_backlog_is_exit_1_and_says_what_is_left(record, receiver, follow):
+    for first in range(0, 30_000, 2000):
+        record(range(first, first + 2000))
+    there = receiver()
+    there.behave(delay=0.5)
+    process = follow(there)
+    end = time.monotonic() + 20
+    while len(there.requests()) < 2 and time.monotonic() < end:
+        time.sleep(0.05)
+
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+
+    assert 1 == process.returncode
+    assert re.search(r"[1-9][\d,]+ bytes are not sent \(interrupted\); the same command goes on from there", errors)
+
+
+# --- another user's -----------------------------------------------------------------------------------------------------
+
+
+def obey_modes() -> None:
+    """Give up, before a program begins, root's right to read what it may not."""
+    if os.geteuid() == 0:
+        libc = ctypes.CDLL(None)
+        for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+            assert 0 == libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+
+
+@pytest.mark.skipif(sys.platform != "linux" and os.geteuid() == 0, reason="root may read everything")
+def test_what_was_sent_and_may_not_be_read_is_exit_1_and_nothing_is_sent_twice(record, receiver, tmp_path):
+    folder, there = record(range(5)), receiver()
+    record(range(5, 8), process="4194306")
+    words = [*COMMAND, "--endpoint", there.http]
+    env = {**os.environ, "PYTHONPATH": SRC}
+    subprocess.run([*words, str(folder)], cwd=tmp_path, env=env, check=True, timeout=60)
+    for name in ("sent.json", "sent.lock"):
+        (folder / name).chmod(0)
+
+    result = subprocess.run(
+        words,
+        cwd=tmp_path, env=env, preexec_fn=obey_modes, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert 1 == result.returncode
+    assert list(range(8)) == sorted(numbers(there))
+    assert f"cannot read {folder}: no permission for sent.json, which says what was sent" in result.stderr
+    assert "1 file or folder cannot be read (no permission for sent.json" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root may give files away")
+def test_what_root_sends_of_another_user_stays_that_users(record, replay, receiver, tmp_path):
+    folder = record(range(5))
+    (folder / "sent.lock").touch()
+    os.chown(folder, 65534, 65534)
+
+    result = replay("--endpoint", receiver().http)
+
+    assert (0, "") == (result.returncode, result.stderr)
+    assert {"sent.json": 65534, "sent.lock": 0, "traces.jsonl": 0} == {
+        path.name: path.stat().st_uid for path in folder.iterdir()
+    }

@@ -78,6 +78,26 @@ def test_lines_that_are_written_while_the_file_is_read_and_continued_are_read_on
     assert [2, 3, 4, 5] == [data["n"] for data in lines]
 
 
+def test_a_part_that_is_begun_while_the_parts_are_listed_is_among_them(write, tmp_path, monkeypatch):
+    """Else what was sent would look like more than there is, and all that is kept would be sent again."""
+    path = write(numbered(1, 2), numbered(3, 4))
+    folder = Folder(str(tmp_path))
+    folder.positions["traces"].offset = 32
+    listdir = os.listdir
+
+    def list_and_continue(where):
+        found = listdir(where)
+        if not os.path.exists(tmp_path / earlier_name("traces.jsonl", 16)):
+            os.rename(path, tmp_path / earlier_name("traces.jsonl", 16))
+            (tmp_path / "traces.jsonl").write_bytes(numbered(5)[0])
+        return found
+
+    monkeypatch.setattr(os, "listdir", list_and_continue)
+
+    assert 32 == folder.catch_up("traces").offset
+    assert [(0, 16), (16, 32), (32, 40)] == [(part.begin, part.end) for part in parts_of(path)]
+
+
 def test_a_torn_end_of_an_earlier_part_costs_its_line_only(write):
     path, skipped = write([*numbered(1), b'{"n":2'], numbered(3)), Skipped()
 
@@ -117,3 +137,44 @@ def test_a_sender_begins_anew_with_a_file_that_did(write, tmp_path):
     folder.positions["traces"].offset = 1000
 
     assert 0 == folder.catch_up("traces").offset
+
+
+def test_a_file_that_was_removed_and_has_grown_past_the_position_begins_anew_and_what_went_is_counted(write, tmp_path):
+    path = write(numbered(1, 2, 3))
+    folder = Folder(str(tmp_path))
+    at = folder.catch_up("traces")
+    at.offset, at.records = 16, 1
+    folder.note("traces", 16, numbered(2)[0])
+    os.remove(path)
+
+    assert (16, 1, 0) == (folder.catch_up("traces").offset, at.records, folder.lost)
+    write(numbered(4, 5, 6, 7, 8))
+
+    assert (0, 0, 8) == (folder.catch_up("traces").offset, at.records, folder.lost)
+
+
+def test_of_several_parts_only_the_one_that_was_removed_begins_anew(write, tmp_path):
+    path = write(numbered(1, 2), numbered(3, 4))
+    folder = Folder(str(tmp_path))
+    folder.positions["traces"].offset = 32  # nothing was read yet: it looks itself at what lies before
+    assert 32 == folder.catch_up("traces").offset
+    os.remove(path)
+    assert 16 == folder.catch_up("traces").offset
+
+    folder.positions["traces"].offset = 32
+    write(numbered(1, 2), numbered(5, 6))
+    folder.note("traces", 32, numbered(4)[0])
+
+    assert 16 == folder.catch_up("traces").offset
+
+
+def test_a_file_that_is_continued_between_two_looks_does_not_begin_anew(write, tmp_path):
+    path = write(numbered(1, 2))
+    folder = Folder(str(tmp_path))
+    folder.positions["traces"].offset = 16
+    folder.note("traces", 16, numbered(2)[0])
+    os.rename(path, tmp_path / earlier_name("traces.jsonl", 0))
+
+    assert 16 == folder.catch_up("traces").offset
+    (tmp_path / "traces.jsonl").write_bytes(numbered(3)[0])
+    assert (16, 0) == (folder.catch_up("traces").offset, folder.lost)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from otel_perf.export.endpoint import Endpoints
 
 PATIENCE = 10.0  # seconds without an answer, beyond what the receiver asked for, before it gives up
+LAST = 1.0  # seconds that a Ctrl-C of --follow leaves for what there was at the last look
 LOOK_EVERY = 2.0  # seconds between two looks for new processes
 LINE_EVERY = 5.0  # seconds between two lines of progress where there is no terminal
 
@@ -69,9 +70,14 @@ def main(argv: list[str]) -> int:
     endpoints = _endpoints(options)
     replay = Replay(endpoints, options)
     try:
-        replay.run()
-    except KeyboardInterrupt:
-        replay.interrupted = True
+        try:
+            replay.run()
+        except KeyboardInterrupt:
+            replay.interrupted = True
+        if replay.interrupted and options.follow:
+            replay.send_last()
+    except KeyboardInterrupt:  # somebody does not wait for it
+        pass
     finally:
         replay.follower.end()
     return replay.finish()
@@ -101,6 +107,8 @@ class Replay:
         self.progress = Progress(self.follower)
         self.interrupted = False
         self.known: set[str] = set()  # folders
+        self.ended: set[str] = set()  # folders of processes that had ended at the last look
+        self.ends: dict[str, int] = {}  # what there was of each file at the last look
 
     def run(self) -> None:
         """Send until everything is sent, or the receiver does not answer for too long."""
@@ -124,17 +132,31 @@ class Replay:
                 return
             time.sleep(min(wait, LOOK_EVERY))
 
+    def send_last(self) -> None:
+        """Send, for a moment, what there was at the last look."""
+        until = time.monotonic() + LAST
+        while self.follower.waiting(self.ends) and not self.follower.failing and (left := until - time.monotonic()) > 0:
+            time.sleep(min(self.follower.step(), left))
+
     def _asked(self) -> float:
         """Return the longest time that the receiver asked us to wait."""
         return max((outcome.wait or 0.0 for outcome in self.follower.failing.values()), default=0.0)
 
     def _look(self) -> None:
-        """Take every process's folder that is there and new."""
+        """Take every process's folder that is there and new, and let go of those that ended.
+
+        These one look later, for whoever has waited for a process says then how it ended.
+        """
+        living = self.follower.living()
+        for path in living & self.ended:
+            self.follower.has_ended(path)
+        self.ended = {path for path in living - self.ended if not is_alive(path)}
         for path in map(os.path.realpath, self._folders()):  # what was named may be a link; nothing below it may
             if path not in self.known or path in self.follower.elsewhere:
                 self.known.add(path)
                 self.follower.queue(path, live=is_alive(path))
         self.follower.waiting()  # what goes before it is its turn is missed then
+        self.ends = self.follower.ends()
 
     def _folders(self) -> list[str]:
         """Return the processes' folders that are meant, oldest run first.
@@ -154,6 +176,7 @@ class Replay:
         self.progress.end()
         follower = self.follower
         refused, left, elsewhere = sum(follower.refused.values()), follower.waiting(), len(follower.elsewhere)
+        late = follower.waiting(self.ends) if self.options.follow else left  # there is always something new
         taken = len({folder.path for folder in follower.folders})
         print(f"sent {_numbers(follower.sent)} of {_plural(taken, 'process')} to {self._where()}")
         if refused:
@@ -169,7 +192,7 @@ class Replay:
         if follower.unread:
             reasons = ", ".join(dict.fromkeys(follower.unread.values()))
             _say(f"{_plural(len(follower.unread), 'file or folder', 'files or folders')} cannot be read ({reasons})")
-        if follower.failing or (self.interrupted and left and not self.options.follow):
+        if follower.failing or (self.interrupted and late):
             reasons = ", ".join({outcome.reason for outcome in follower.failing.values()}) or "interrupted"
             _say(f"{left:,} bytes are not sent ({reasons}); the same command goes on from there")
             return 1

@@ -284,7 +284,7 @@ def _unsent(part: Part, runs: list[Run], endpoints: Endpoints) -> None:
     processes = waiting = 0
     for path in _marked(runs):
         folder = Folder(path)
-        left = sum(folder.waiting(signal) for signal in folder.positions)
+        left = sum(folder.waiting(signal) for signal in folder.signals)
         if left and not is_alive(path):
             processes, waiting = processes + 1, waiting + left
     part.data["unsent"] = {"processes": processes, "bytes": waiting}

@@ -60,18 +60,33 @@ def parts_of(path: str) -> list[Part]:
     Raises: OSError: the folder cannot be read, or something else has the name of a part.
     """
     folder, name = os.path.split(path)
+    found: list[Part] = []
+    names = _earlier(folder, name)
+    for _ in range(TRIES):
+        found = _sized(path, folder, names)
+        before, names = names, _earlier(folder, name)
+        if names == before:
+            break  # else it was continued meanwhile, and what has its name now does not begin there
+    return found
+
+
+def _earlier(folder: str, name: str) -> list[tuple[int, str]]:
+    """Return begin and name of each earlier part of the file *name* in *folder*, oldest first."""
     try:
         names = os.listdir(folder or ".")
     except FileNotFoundError:
         return []
+    return sorted((begin, other) for other in names if (begin := begin_of(other, name)) >= 0)
+
+
+def _sized(path: str, folder: str, names: list[tuple[int, str]]) -> list[Part]:
     found: list[Part] = []
-    for begin, other in sorted((begin_of(other, name), other) for other in names):
-        if begin >= 0:
-            file = os.path.join(folder, other)
-            try:
-                found.append(Part(begin, begin + _size(file), file, False))
-            except FileNotFoundError:  # removed meanwhile
-                continue
+    for begin, other in names:
+        file = os.path.join(folder, other)
+        try:
+            found.append(Part(begin, begin + _size(file), file, False))
+        except FileNotFoundError:  # removed meanwhile
+            continue
     begin = found[-1].end if found else 0
     try:
         found.append(Part(begin, begin + _size(path), path, True))
@@ -114,3 +129,21 @@ def open_at(path: str, offset: int) -> tuple[BinaryIO, int, bool] | None:
 def _begin_of_last(path: str) -> int:
     parts = parts_of(path)
     return parts[-1].begin if parts and parts[-1].last else -1
+
+
+def begin_of_byte(parts: list[Part], offset: int) -> int:
+    """Return where that one of *parts* begins that has the byte at *offset*; the offset behind it if none has."""
+    return next((part.begin for part in parts if part.begin <= offset < part.end), offset + 1)
+
+
+def bytes_at(path: str, offset: int, size: int) -> bytes:
+    """Return *size* bytes of the file *path* from *offset* on, or what its part has of them; none if that is gone."""
+    try:
+        opened = open_at(path, offset) if size else None
+        if opened is None:
+            return b""
+        file, at, _ = opened
+        with file:
+            return file.read(size) if at == offset else b""
+    except OSError:
+        return b""

@@ -97,10 +97,7 @@ class Folder:
         flags |= calls.O_CREAT | _FLAGS | getattr(calls, "O_BINARY", 0)
         path = os.path.join(self.path, name)
         try:
-            if _BY_FOLDER:
-                file = calls.open(name, flags, OWNER_READS_AND_WRITES, dir_fd=self._file)
-            else:
-                file = calls.open(path, flags, OWNER_READS_AND_WRITES)
+            file = self._open(name, flags) if _BY_FOLDER else calls.open(path, flags, OWNER_READS_AND_WRITES)
         except OSError as error:
             raise type(error)(error.errno, error.strerror, path) from None
         mode = calls.fstat(file).st_mode
@@ -110,6 +107,27 @@ class Folder:
         if mode & OWNER_READS_AND_WRITES != OWNER_READS_AND_WRITES and hasattr(calls, "fchmod"):
             calls.fchmod(file, OWNER_READS_AND_WRITES)  # by a umask
         return file if file > STDERR else _moved_up(file)
+
+    def _open(self, name: str, flags: int) -> int:
+        """Open the file *name*; one that root makes here belongs to the folder's owner, who has to go on with it."""
+        file: int
+        owner = calls.fstat(self._file)
+        if calls.geteuid() == 0 != owner.st_uid:
+            try:
+                file = calls.open(name, flags | calls.O_EXCL, OWNER_READS_AND_WRITES, dir_fd=self._file)
+            except FileExistsError:  # whosever it is
+                file = calls.open(name, flags, OWNER_READS_AND_WRITES, dir_fd=self._file)
+            else:
+                self._give_away(file, owner)
+        else:
+            file = calls.open(name, flags, OWNER_READS_AND_WRITES, dir_fd=self._file)
+        return file
+
+    def _give_away(self, file: int, owner: os.stat_result) -> None:
+        try:
+            calls.fchown(file, owner.st_uid, owner.st_gid)
+        except OSError:  # a root of its own, as in some containers
+            return
 
     def rename(self, name: str, other: str) -> None:
         """Give the file *name* the name *other*, in the place of what has it."""

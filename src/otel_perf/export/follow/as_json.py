@@ -3,7 +3,7 @@
 For the protocol ``http/json``, and for the rest of a process that ends before the exporters are loaded: no thread, no
 import that starts one, and every wait has a limit.
 
-Imports only: outcome; http.client, ssl and zlib inside the functions that need them.
+Imports only: outcome; in_time, which loads http.client, ssl and zlib inside the functions that need them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from .outcome import BODY, Outcome, of_status, why
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from otel_perf.export.endpoint import Target
@@ -72,12 +73,10 @@ class JsonExporter:
 
     def _request(self, body: bytes, headers: dict[str, str], deadline: float) -> Outcome:
         if self._connection is None:
-            self._connection = _connect(self.target, _left(deadline))
+            self._connection = _connection(self.target)
         connection = self._connection
-        if connection.sock is not None:
-            connection.sock.settimeout(_left(deadline))
+        connection.deadline = deadline
         connection.request("POST", _path(self.target.url), body, headers)
-        connection.sock.settimeout(_left(deadline))
         answer = connection.getresponse()
         text = answer.read(BODY)
         if not answer.isclosed():
@@ -128,35 +127,43 @@ def count_points(data: dict[str, Any]) -> int:
     )
 
 
+def without_first(number: int, signal: str, data: dict[str, Any]) -> dict[str, Any]:
+    """Return *data* of *signal*, changed in place, without its first *number* metric points or log records."""
+    for holder, key in _lists(signal, data) if number else ():
+        found = objects(holder.get(key))
+        holder[key], number = found[number:], max(0, number - len(found))
+    return data
+
+
+def _lists(signal: str, data: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield what has lists of records, and the key of the list, in the order of the file."""
+    groups, scopes = ("resourceLogs", "scopeLogs") if signal == "logs" else ("resourceMetrics", "scopeMetrics")
+    for group in objects(data.get(groups)):
+        for scoped in objects(group.get(scopes)):
+            if signal == "logs":
+                yield scoped, "logRecords"
+            for metric in objects(scoped.get("metrics")):
+                yield from ((body, "dataPoints") for body in metric.values() if isinstance(body, dict))
+
+
 def objects(found: object) -> list[dict[str, Any]]:
     """Return the objects of a list; none if it is none."""
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
-def _left(deadline: float) -> float:
-    """Return the seconds left.
-
-    Raises: TimeoutError: there are none.
-    """
-    left = deadline - monotonic()
-    if left <= 0.0:
-        raise TimeoutError("no time left")
-    return left
-
-
-def _connect(target: Target, timeout: float) -> Any:
-    from http.client import HTTPConnection, HTTPSConnection
+def _connection(target: Target) -> Any:
+    from .in_time import Connection
 
     scheme, _, rest = target.url.partition("://")
     host = rest.partition("/")[0].rpartition("@")[2]
     if scheme == "http":
-        return HTTPConnection(host, timeout=timeout)
+        return Connection(host)
     import ssl
 
     context = ssl.create_default_context(cafile=target.certificate or None)
     if target.client_certificate:
         context.load_cert_chain(target.client_certificate, target.client_key or None)
-    return HTTPSConnection(host, timeout=timeout, context=context)
+    return Connection(host, context)
 
 
 def _path(url: str) -> str:

@@ -418,7 +418,7 @@ def of_rpc(error: Any) -> Outcome:
     again = ("CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS")
     if code in again or (code == "RESOURCE_EXHAUSTED" and wait is not None):
         return Outcome("later", reason, wait)
-    return Outcome("refused", reason)
+    return Outcome("refused", reason, large="larger than max" in details)  # as gRPC's own servers say it
 
 
 def _retry_delay(error: Any) -> float | None:

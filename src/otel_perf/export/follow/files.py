@@ -11,12 +11,13 @@ import os
 from otel_perf.export.decode import CHUNK, MAX_LINE
 from otel_perf.export.folder import replace
 from otel_perf.export.otlp_json import COUNTS
-from otel_perf.export.parts import open_at, parts_of
+from otel_perf.export.parts import begin_of_byte, bytes_at, open_at, parts_of
 from otel_perf.export.private import Folder as PrivateFolder
 from otel_perf.system import calls, open_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from otel_perf.export.parts import Part
@@ -25,8 +26,13 @@ SENT = "sent.json"
 LOCK = "sent.lock"
 FILES = {"traces": "traces.jsonl", "metrics": "metrics.jsonl", "logs": "logs.jsonl"}
 MAY_ONLY_BE_READ = (1, 13, 30)  # EPERM, EACCES, EROFS
-FORMAT = 1  # {"version": 1, "files": {"traces.jsonl": {"offset": bytes, "records": n, "sent": n, "refused": n, …}}}
+# {"version": 1, "files": {"traces.jsonl": {"offset": bytes, "records": n, "sent": n, "refused": n, …}}}, and "signals"
+# where not all of them are sent.
+FORMAT = 1
 TAIL = 2 * 2**20  # bytes: the last words of a process are in its last lines
+FAR = 2**62  # an offset that no file has
+_NUMBERS = ("offset", "records", "sent", "refused")
+BEFORE = 4096  # bytes that say whether a file is still the same: more than a span or a point has
 _LAST_WORDS = {"logs.jsonl": b'"eventName":"otel_perf.process.ended"', "traces.jsonl": b'"key":"otel_perf.end",'}
 
 
@@ -39,16 +45,21 @@ class Position:
         sent: records that the receiver took, in all.
         refused: records that it did not want.
         ended: the offset at which the end of all its series was sent, 0 where it was not.
+        planned: the offset behind the root of the start where it was known before the start's first span was sent, so
+            that some of them may be folded; 0 where it was not.
     """
 
-    __slots__ = ("ended", "offset", "records", "refused", "sent")
+    __slots__ = ("ended", "offset", "planned", "records", "refused", "sent")
 
-    def __init__(self, offset: int = 0, records: int = 0, sent: int = 0, refused: int = 0, *, ended: int = 0) -> None:
+    def __init__(
+        self, offset: int = 0, records: int = 0, sent: int = 0, refused: int = 0, *, ended: int = 0, planned: int = 0
+    ) -> None:
         self.offset = offset
         self.records = records
         self.sent = sent
         self.refused = refused
         self.ended = ended
+        self.planned = planned
 
 
 class Folder:
@@ -57,6 +68,7 @@ class Folder:
     Attributes:
         path: the folder.
         positions: how far each signal was sent.
+        signals: those that are sent; of the others nothing waits.
         writable: the positions can be kept; else a second run would send everything again.
         claims: how often it was taken: after another one, somebody else may have got on meanwhile.
         lost: bytes that were not sent when the folder was removed; whoever says so sets it back.
@@ -64,7 +76,12 @@ class Folder:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.positions = _load(path)
+        self.positions = {signal: Position() for signal in FILES}
+        self.signals: set[str] = set()
+        try:
+            self._load()
+        except PermissionError:  # whoever claims it is told
+            self.signals.update(FILES)
         self.writable = True
         self.claims = self.lost = 0
         self._lock = -1
@@ -73,15 +90,16 @@ class Folder:
         self._gone = False  # it was removed, and was not made again, as far as we know
         self._anew: set[str] = set()  # signals whose files began anew, which is not seen to yet
         self._ends: dict[str, int] = {}  # what there was of each signal at the last look
+        self._read: dict[str, tuple[int, bytes]] = {}  # how far, and what lies before that
 
     def file(self, signal: str) -> str:
         """Return the path of the file of *signal*."""
         return os.path.join(self.path, FILES[signal])
 
-    def waiting(self, signal: str) -> int:
-        """Return how many bytes are not sent yet."""
+    def waiting(self, signal: str, until: int = FAR) -> int:
+        """Return how many bytes before the offset *until* are not sent yet."""
         offset = self.positions[signal].offset
-        return sum(max(0, part.end - max(offset, part.begin)) for part in _parts(self.file(signal)))
+        return sum(max(0, min(until, part.end) - max(offset, part.begin)) for part in _parts(self.file(signal)))
 
     def end(self, signal: str) -> int:
         """Return the offset after the last byte there is."""
@@ -89,19 +107,41 @@ class Folder:
         return parts[-1].end if parts else 0
 
     def catch_up(self, signal: str) -> Position:
-        """Return how far *signal* was sent, past what was removed unsent; the beginning where the file began anew."""
+        """Return how far *signal* was sent, past what was removed unsent; where it begins anew, if the file did."""
         position, parts = self.positions[signal], _parts(self.file(signal))
-        if signal in self._anew:
-            self.give_up(signal)
-        if signal in self._anew or (parts and position.offset > parts[-1].end):
-            position.offset = position.records = position.ended = 0
-        self._anew.discard(signal)
+        anew = self._anew_from(signal, parts)
+        if anew >= 0:
+            self.lost += max(0, self._ends.pop(signal, 0) - max(position.offset, anew))
+            if position.offset >= anew:
+                position.offset, position.records, position.ended, position.planned = anew, 0, 0, 0
+            self._anew.discard(signal)
+            self._read.pop(signal, None)
         if parts:
             self._ends[signal] = parts[-1].end
         holds = next((part for part in parts if position.offset < part.end), None)
         if holds is not None and position.offset < holds.begin:
             position.offset, position.records = holds.begin, 0
+        if signal not in self._read:
+            size = min(BEFORE, position.offset - begin_of_byte(parts, position.offset - 1))
+            self.note(signal, position.offset, bytes_at(self.file(signal), position.offset - size, size))
         return position
+
+    def note(self, signal: str, end: int, line: bytes) -> None:
+        """Note that *signal* was read up to the offset *end*, and *line* lies before it."""
+        self._read[signal] = end, line[-BEFORE:]
+
+    def _anew_from(self, signal: str, parts: list[Part]) -> int:
+        """Return the offset from which on the file of *signal* is another one than what was read of it; -1 if none is.
+
+        The inode does not say that: a new file may get that of the one that was removed.
+        """
+        if signal in self._anew:
+            return 0
+        if parts and self.positions[signal].offset > parts[-1].end:
+            return parts[-1].begin if parts[-1].last else parts[-1].end
+        end, line = self._read.get(signal, (0, b""))
+        found = bytes_at(self.file(signal), end - len(line), len(line))
+        return begin_of_byte(parts, end - 1) if found and found != line else -1
 
     def give_up(self, signal: str) -> None:
         """Count as lost what was not sent of *signal*, if the folder was removed."""
@@ -133,7 +173,7 @@ class Folder:
     def claim(self) -> bool:
         """Take the folder for this process; say whether it is there and nobody else has it. A death gives it back.
 
-        Raises: OSError: that cannot be said, as without a free descriptor.
+        Raises: OSError: that cannot be said, as without a free descriptor, or how far it was sent may not be read.
         """
         if self._of_lock() is not None:
             return True
@@ -147,6 +187,8 @@ class Folder:
         except OSError as error:
             if error.errno not in MAY_ONLY_BE_READ:
                 raise
+            if not self._unlocked:
+                self._load()
             self.claims += not self._unlocked
             self._unlocked = True
             return True
@@ -158,11 +200,21 @@ class Folder:
         if self._gone or (self.claims and not self._unlocked and place != self._place):
             self._anew = set(FILES)
         else:
-            self.positions = _load(self.path)  # whoever had it may have got on
+            try:
+                self._load()  # whoever had it may have got on
+            except PermissionError:
+                calls.close(file)
+                raise
+            self._read.clear()
             self._ends = {signal: self.end(signal) for signal in FILES}
         self._lock, self._place, self._gone, self._unlocked = file, place, False, False
         self.claims += 1
         return True
+
+    def _load(self) -> None:
+        """Take up what is kept on disk; signals that are sent by now stay so."""
+        self.positions, signals = _load(self.path)
+        self.signals |= signals
 
     def release(self) -> None:
         """Give the folder back."""
@@ -188,10 +240,11 @@ class Folder:
             return
 
         files = {
-            FILES[signal]: {name: getattr(at, name) for name in ("offset", "records", "sent", "refused", "ended")}
+            FILES[signal]: {name: getattr(at, name) for name in (*_NUMBERS, "ended", "planned")}
             for signal, at in self.positions.items()
         }
-        text = json.dumps({"version": FORMAT, "files": files})
+        only = {} if len(self.signals) == len(FILES) else {"signals": sorted(self.signals)}
+        text = json.dumps({"version": FORMAT, **only, "files": files})
         try:
             replace(self.path, SENT, text.encode())
         except OSError:
@@ -200,10 +253,12 @@ class Folder:
             self.writable = True
 
 
-def mark(path: str) -> None:
-    """Note that the records of the folder *path* are to be sent, also by a later process if this one cannot."""
+def mark(path: str, signals: Iterable[str]) -> None:
+    """Note that *signals* of the folder *path* are to be sent, also by a later process if this one cannot."""
     if not os.path.lexists(os.path.join(path, SENT)):
-        Folder(path).save()
+        folder = Folder(path)
+        folder.signals.update(signals)
+        folder.save()
 
 
 def is_marked(path: str) -> bool:
@@ -214,7 +269,7 @@ def is_marked(path: str) -> bool:
 def is_waiting(path: str) -> bool:
     """Say whether something in the folder *path*, which somebody has begun to send, is still to be sent."""
     folder = Folder(path)
-    return any(folder.waiting(signal) for signal in FILES)
+    return any(folder.waiting(signal) for signal in folder.signals)
 
 
 def unsent_records(path: str) -> int:
@@ -222,7 +277,8 @@ def unsent_records(path: str) -> int:
     if not is_marked(path):
         return 0
     folder, number = Folder(path), 0
-    for signal, name in FILES.items():
+    for signal in folder.signals:
+        name = FILES[signal]
         position = folder.positions[signal]
         at = position.offset
         try:
@@ -295,16 +351,30 @@ def _parts(path: str) -> list[Part]:
         return []
 
 
-def _load(path: str) -> dict[str, Position]:
+def _load(path: str) -> tuple[dict[str, Position], set[str]]:
+    """Return how far each signal was sent, and which are sent: none if nobody has begun to, all if it is not said.
+
+    Raises: PermissionError: that may not be read, as it is another user's; to begin anew would send everything twice.
+    """
     import json
 
+    data, signals = None, set(FILES)
     try:
         with open_file(os.path.join(path, SENT)) as file:
             data = json.loads(file.read(CHUNK))
+    except FileNotFoundError:
+        signals = set()
+    except PermissionError as error:
+        what = f"no permission for {SENT}, which says what was sent: its owner has to send, or to give it to you"
+        raise PermissionError(error.errno, what, path) from None
     except (OSError, ValueError, RecursionError):
         data = None
-    files = data.get("files") if isinstance(data, dict) and data.get("version") == FORMAT else None
-    return {signal: _position(files, name) for signal, name in FILES.items()}
+    if not isinstance(data, dict) or data.get("version") != FORMAT:
+        data = {}
+    files, only = data.get("files"), data.get("signals")
+    if isinstance(only, list):
+        signals = {signal for signal in FILES if signal in only}
+    return {signal: _position(files, name) for signal, name in FILES.items()}, signals
 
 
 def _position(files: Any, name: str) -> Position:
@@ -312,12 +382,12 @@ def _position(files: Any, name: str) -> Position:
     kept = files.get(name) if isinstance(files, dict) else None
     if not isinstance(kept, dict):
         return Position()
-    numbers = [kept.get(key) for key in ("offset", "records", "sent", "refused")]
+    numbers = [kept.get(key) for key in _NUMBERS]
     found = [number for number in numbers if type(number) is int and number >= 0]
     if len(found) < len(numbers):
         return Position()
-    ended = kept.get("ended")
-    return Position(*found[:4], ended=ended if type(ended) is int else 0)
+    ended, planned = (one if type(one := kept.get(key)) is int else 0 for key in ("ended", "planned"))
+    return Position(*found[:4], ended=ended, planned=planned)
 
 
 def _lock(file: int) -> bool:

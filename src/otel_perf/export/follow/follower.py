@@ -12,13 +12,13 @@ from otel_perf import clock
 from otel_perf.export.endpoint import SIGNALS, Endpoints, Target
 from otel_perf.export.json_values import Skipped
 
-from .files import Folder, Position, mark
+from .files import FAR, Folder, Position, is_marked, mark
 from .pace import Pace
 from .stream import Stream, form_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from types import ModuleType
     from typing import Any
 
@@ -145,6 +145,10 @@ class Follower:
         self._queued = [one for one in self._queued if one.path != path]
         if self.again:
             folder.positions = {signal: Position() for signal in folder.positions}
+        if not folder.signals.issuperset(self.endpoints.targets):
+            folder.signals.update(self.endpoints.targets)
+            if is_marked(path):
+                folder.save()
         self.folders.append(folder)
         for signal, target in self.endpoints.targets.items():
             stream = Stream(folder, target, live, self.skipped, self.theirs)
@@ -186,10 +190,31 @@ class Follower:
         if not one.live:
             self._queued.remove(one)
 
-    def waiting(self) -> int:
-        """Return how many bytes are not sent yet."""
-        queued = sum(one.weigh(self.endpoints.targets) for one in self._queued)
-        return queued + sum(stream.folder.waiting(stream.signal) for stream in self._streams)
+    def waiting(self, ends: Mapping[str, int] | None = None) -> int:
+        """Return how many bytes are not sent yet, but for those that another process sends.
+
+        Args:
+            ends: what ends() has returned: what came later does not count.
+        """
+        until = ends or {}
+        queued = sum(one.weigh(self.endpoints.targets) for one in self._queued if one.path not in self.elsewhere)
+        return queued + sum(
+            one.folder.waiting(one.signal, until.get(one.folder.file(one.signal), FAR)) for one in self._streams
+        )
+
+    def ends(self) -> dict[str, int]:
+        """Return the files that are followed, each with the offset after the last byte there is."""
+        return {one.folder.file(one.signal): one.folder.end(one.signal) for one in self._streams}
+
+    def living(self) -> set[str]:
+        """Return the followed folders of processes that may still write, as far as that is known here."""
+        return {stream.folder.path for stream in self._streams if stream.live}
+
+    def has_ended(self, path: str) -> None:
+        """Note that the process of the folder *path* writes no more: it is given back once all of it is sent."""
+        for stream in self._streams:
+            if stream.folder.path == path:
+                stream.live, stream.due = False, 0.0
 
     def release_root(self) -> None:
         """Wait no longer for the root of a start."""
@@ -207,7 +232,7 @@ class Follower:
         for stream in list(self._streams):
             due = max(stream.due, self._not_before[stream.signal]) - now
             if due <= 0.0:
-                if stream.is_held(now):
+                if stream.is_held(now, self.pace):
                     due = 0.5
                 else:
                     batch = self._next(stream)
@@ -290,6 +315,8 @@ class Follower:
         outcome = self._request(target, stream, batch)
         if outcome is None:
             return True
+        if outcome.large and stream.shrink(batch):
+            return True  # what follows is the same, in smaller requests
         if outcome.kind == "later" or (outcome.kind == "refused" and self.keep_refused):
             stream.forget()
             self._back_off(target, outcome)
@@ -413,6 +440,6 @@ def send_rest_as_json(
     targets = {signal: target for signal, target in found.items() if target is not None}
     paths = list(paths)
     for path in paths:
-        mark(path)
+        mark(path, endpoints.targets)
     follower = Follower(paths, Endpoints(targets, []), complain=complain, live=False, keep_refused=True)
     return follower.close(limit) and len(targets) == len(endpoints.targets)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 RETRYABLE = (429, 502, 503, 504)  # by the OTLP specification; every other answer is final
+TOO_LARGE = 413  # as from a proxy before the receiver: nginx takes 1 MB where nobody has said otherwise
 LONGEST_WAIT = 300.0  # seconds that a receiver may ask us to wait
 BODY = 64 * 1024  # bytes of an answer that are read
 LONGEST_REASON = 300  # characters
@@ -24,15 +25,19 @@ class Outcome:
         reason: why not, in a few words; of what was sent, why a part was rejected.
         wait: seconds that the receiver asked us to wait, None where it did not.
         rejected: records of a sent request that were not taken.
+        large: it was refused for its size.
     """
 
-    __slots__ = ("kind", "reason", "rejected", "wait")
+    __slots__ = ("kind", "large", "reason", "rejected", "wait")
 
-    def __init__(self, kind: str, reason: str = "", wait: float | None = None, rejected: int = 0) -> None:
+    def __init__(
+        self, kind: str, reason: str = "", wait: float | None = None, rejected: int = 0, large: bool = False
+    ) -> None:
         self.kind = kind
         self.reason = one_line(reason[:BODY])  # hide() cuts it: half a secret would not be found
         self.wait = wait
         self.rejected = max(0, rejected)
+        self.large = large
 
     def hide(self, secrets: Callable[[str], str]) -> None:
         """Take the *secrets*, as Target.hide() does, and what is too long out of the reason."""
@@ -63,7 +68,7 @@ def of_status(status: int, text: str, headers: Mapping[str, str]) -> Outcome | N
         return None
     reason = f"answered {status} {text}".strip()
     if status not in RETRYABLE:
-        return Outcome("refused", reason)
+        return Outcome("refused", reason, large=status == TOO_LARGE)
     return Outcome("later", reason, retry_after(headers.get("Retry-After")))
 
 

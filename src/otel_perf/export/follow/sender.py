@@ -73,6 +73,7 @@ class Sender:
         self.endpoints = endpoints
         self.complain = complain
         self.whole = False
+        self._signals = set(endpoints.targets)  # also those that nothing here can send: they wait
         self._load_at = begun + LOAD_AFTER
         self._start_lasts = start_lasts
         self._ready = False
@@ -94,7 +95,7 @@ class Sender:
         """Begin the thread, also after halt()."""
         global _sending
         _sending = self
-        mark(self.path)
+        mark(self.path, self.endpoints.targets)
         with self._turn:
             self._halted = False
             if self._running:
@@ -154,11 +155,14 @@ class Sender:
         return self.whole
 
     def sent(self, name: str) -> int:
-        """Return the offset up to which the file *name* was delivered."""
+        """Return the offset up to which nobody waits for the file *name*: it was delivered, or is not sent at all."""
         folders = [] if self._follower is None else self._follower.folders
         found = next((one for one in folders if one.path == self.path and one.is_ours() and not one.is_gone()), None)
-        positions = (found or Folder(self.path)).positions  # else another process sends it, and keeps them there
-        return next((positions[signal].offset for signal, file in FILES.items() if file == name), 0)
+        folder = found or Folder(self.path)  # another process sends it, and keeps the positions there
+        signal = next((signal for signal, file in FILES.items() if file == name), "")
+        if signal not in self._signals | folder.signals:
+            return sys.maxsize if signal else 0
+        return folder.positions[signal].offset
 
     def take_cpu_time(self) -> float:
         """Return the seconds of CPU that the thread has used since the last call, up to its last step."""

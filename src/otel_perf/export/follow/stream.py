@@ -12,7 +12,7 @@ from otel_perf.export.json_values import Skipped
 from . import as_json
 from .files import has_ended, read_lines
 from .shape import Shaper
-from .starts import ROOT, complete, plan_of
+from .starts import LOOK, ROOT, complete, plan_of
 from .theirs import MARK, without_theirs
 
 TYPE_CHECKING = False
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 2 * 10**6  # of JSON, which is always longer than the same records in protobuf
 MAX_RECORDS = 2_000
+LEAST_BYTES = 16_000  # a receiver that takes no more takes nothing
 
 Entry = tuple["Any", int, int, int, int]  # record, records in it, bytes, and the position after it: offset, records
 
@@ -37,15 +38,17 @@ class Batch:
     Attributes:
         records: in the form of their stream.
         count: how many records that are.
+        size: bytes of them in the file.
         offset: the position once it is delivered, as is inside.
     """
 
-    __slots__ = ("count", "entries", "inside", "offset", "records")
+    __slots__ = ("count", "entries", "inside", "offset", "records", "size")
 
     def __init__(self, entries: list[Entry]) -> None:
         self.entries = len(entries)
         self.records = [entry[0] for entry in entries]
         self.count = sum(entry[1] for entry in entries)
+        self.size = sum(entry[2] for entry in entries)
         self.offset, self.inside = entries[-1][3:]
 
 
@@ -72,6 +75,7 @@ class Stream:
         self.skipped = skipped  # of lines that are read for the first time
         self.held_until = 0.0
         self.due = 0.0
+        self._most = MAX_BYTES  # of a request
         self._queue: list[Entry] = []
         self._scanned = 0
         self._counted = 0
@@ -89,18 +93,23 @@ class Stream:
         """How far the file was sent."""
         return self.folder.positions[self.signal]
 
-    def is_held(self, now: float) -> bool:
+    def is_held(self, now: float, pace: Pace) -> bool:
         """Say whether the root of the start is not in the file yet, and is still waited for."""
         if now >= self.held_until:
             return False
-        try:
-            lines, self._scanned, _ = read_lines(self.folder.file(self.signal), self._scanned, 2**62, over=False)
-        except OSError:  # next_batch() says so, if that stays
-            return True
-        if any(ROOT in line for line, _ in lines):
-            self.held_until = 0.0
-            return False
-        return True
+        while self._scanned < LOOK:  # a root that lies behind is not looked for
+            at = self._scanned
+            try:
+                lines, self._scanned, _ = read_lines(self.folder.file(self.signal), at, at + MAX_BYTES, over=False)
+            except OSError:  # next_batch() says so, if that stays
+                return True
+            if not lines:
+                return True
+            if any(ROOT in line for line, _ in lines):
+                break
+            pace.look()
+        self.held_until = 0.0
+        return False
 
     def next_batch(self, pace: Pace) -> Batch | None:
         """Return what the next request holds; the same again until it is delivered. None when nothing is new.
@@ -116,7 +125,7 @@ class Stream:
         entries: list[Entry] = []
         size = count = 0
         for entry in self._queue:
-            if entries and (size + entry[2] > MAX_BYTES or count + entry[1] > MAX_RECORDS):
+            if entries and (size + entry[2] > self._most or count + entry[1] > MAX_RECORDS):
                 break
             entries.append(entry)
             size += entry[2]
@@ -150,6 +159,13 @@ class Stream:
             position.ended, self._ends = position.offset, False
         self.folder.save()
 
+    def shrink(self, batch: Batch) -> bool:
+        """Make the next requests half as large as *batch*, which was too large; say whether they can be smaller."""
+        if batch.entries < 2 or batch.size < LEAST_BYTES:
+            return False
+        self._most = batch.size // 2
+        return True
+
     def forget(self) -> None:
         """Let go of what was read: it is read again at the next try, which may be long from now."""
         if self._shaper is None:
@@ -173,7 +189,9 @@ class Stream:
             self.folder.file(self.signal), position.offset, position.offset + MAX_BYTES, not self.live
         )
         ends = self._is_end(end)
-        if not lines and not ends:
+        if lines:
+            self.folder.note(self.signal, end, lines[-1][0])
+        elif not ends:
             return False
         if self.signal == "metrics":
             self._prime(begin, pace)
@@ -188,12 +206,11 @@ class Stream:
             elif line.isspace() or (MARK in line and not self.theirs and not (line := without_theirs(line))):
                 continue
             else:
-                found = self._entries(line, begin, after, skipped, pace)
-                self._queue += [entry for entry in found if entry[3] != begin or entry[4] > done]
+                self._queue += self._entries(line, begin, after, done, skipped, pace)
             begin, done = after, 0
         self._shaped = end
         if ends and self._shaper is not None:
-            self._queue += self._shaped_entries(self._shaper.finish(), end, end, pace)
+            self._queue += self._shaped_entries(self._shaper.finish(), begin, end, done, pace)
             self._ends = True
         if self._queue:
             self._queue[-1] = *self._queue[-1][:3], end, 0
@@ -203,21 +220,25 @@ class Stream:
             self.folder.save()
         return True
 
-    def _entries(self, line: bytes, begin: int, after: int, skipped: Skipped, pace: Pace) -> list[Entry]:
-        """Return what is sent of one line; the last one's position is behind the line."""
+    def _entries(self, line: bytes, begin: int, after: int, done: int, skipped: Skipped, pace: Pace) -> list[Entry]:
+        """Return what is sent of one line, but for the first *done*; the last one's position is behind the line."""
         if self._shaper is not None:
             self._shaper.skipped = skipped
-            return self._shaped_entries(self._shaper.line(line), begin, after, pace)
+            return self._shaped_entries(self._shaper.line(line), begin, after, done, pace)
         if self.form == "lines" and self.signal == "traces":
-            return self._spans_as_json(line, after, skipped, pace)
+            return self._spans_as_json(line, after, done, skipped, pace)
         if self.form == "lines":
-            text = as_json.groups(self.signal, line, skipped)
+            if done:
+                data = as_json.without_first(done, self.signal, parse_line(line, skipped) or {})
+                text = as_json.content(self.signal, data)
+            else:
+                text = as_json.groups(self.signal, line, skipped)
             return [(text, as_json.count(self.signal, text), len(text), after, 0)] if text else []
         converter = self._converter_with(skipped)
         converter.plan = self._plan
         found = converter.line(line, pace.look)
         size = len(line) // (len(found) or 1)
-        return _numbered([(record, 1, size) for record in found], begin, after)
+        return _numbered([(record, 1, size) for record in found], begin, after, done)
 
     def _converter_with(self, skipped: Skipped) -> Any:
         if self._converter is None:
@@ -231,16 +252,20 @@ class Stream:
         """Plan what becomes of the start's spans, if they are still to be sent."""
         if self._plan is not None and begin >= self._plan.end:
             self._plan = None
-        if not self._looked or any(ROOT in line for line, _ in lines):
-            late, self._looked = self._looked and begin > 0, True
-            self._plan = self._plan or plan_of(self.folder.file(self.signal), begin, pace.look, folds=not late)
+        if self._plan is None and (not self._looked or any(ROOT in line for line, _ in lines)):
+            position, self._looked = self.position, True
+            whole = position.planned > 0 or begin == position.records == 0
+            self._plan = plan_of(self.folder.file(self.signal), begin, pace.look, folds=whole)
+            if self._plan is not None and whole:
+                position.planned = self._plan.end
 
-    def _spans_as_json(self, line: bytes, after: int, skipped: Skipped, pace: Pace) -> list[Entry]:
+    def _spans_as_json(self, line: bytes, after: int, done: int, skipped: Skipped, pace: Pace) -> list[Entry]:
         data, number = parse_line(line, skipped) or {}, 0
         for group in as_json.objects(data.get("resourceSpans")):
             for scoped in as_json.objects(group.get("scopeSpans")):
                 planned = as_json.objects(scoped.get("spans"))
-                scoped["spans"] = [raw for raw in planned if self._plan is None or self._plan.apply(raw) is not None]
+                spans = [raw for raw in planned if self._plan is None or self._plan.apply(raw) is not None]
+                scoped["spans"], done = spans[done:], max(0, done - len(spans))
                 number += len(scoped["spans"])
                 for raw in scoped["spans"]:
                     complete(raw)
@@ -270,11 +295,12 @@ class Stream:
                     pace.look()
             self._shaped = after if lines else begin
 
-    def _shaped_entries(self, data: Any, begin: int, after: int, pace: Pace) -> list[Entry]:
-        """Return the points of one object, in the form in which they are sent."""
+    def _shaped_entries(self, data: Any, begin: int, after: int, done: int, pace: Pace) -> list[Entry]:
+        """Return the points of one object but for the first *done*, in the form in which they are sent."""
         if data is None or self._shaper is None:
             return []
         if self.form == "lines":
+            data = as_json.without_first(done, self.signal, data)
             text, number = as_json.content(self.signal, data), as_json.count_points(data)
             return [(text, number, len(text), after, 0)] if number else []
         converter = self._converter_with(self._shaper.skipped)
@@ -283,16 +309,20 @@ class Stream:
             number, size = (len(record[1]), sum(map(len, record[1]))) if self.form == "encoded" else (1, 200)
             found.append((record, number, size))
             pace.look()
-        return _numbered(found, begin, after)
+        return _numbered(found, begin, after, done)
 
 
-def _numbered(found: list[tuple[Any, int, int]], begin: int, after: int) -> list[Entry]:
-    """Return records with the position after each: how many of its line are done, behind the line for the last one."""
+def _numbered(found: list[tuple[Any, int, int]], begin: int, after: int, done: int) -> list[Entry]:
+    """Return records with the position after each: how many of its line are done, behind the line for the last one.
+
+    Those that are among the first *done* are left out.
+    """
     entries: list[Entry] = []
     number = 0
     for record, count, size in found:
         number += count
-        entries.append((record, count, size, begin, number))
+        if number > done:
+            entries.append((record, count, size, begin, number))
     if entries:
         entries[-1] = *entries[-1][:3], after, 0
     return entries

@@ -186,7 +186,9 @@ class Writer:
     def _write_events(self) -> None:
         from .export import otlp_json
 
-        events, self._events = sorted(self._events, key=lambda event: event[1]), []
+        events = self._events[:]
+        del self._events[: len(events)]  # another thread may note one meanwhile
+        events.sort(key=lambda event: event[1])
         try:
             self.open()
             if self._put("logs.jsonl", otlp_json.log_line(self._resource, self._scope(), events), len(events)):

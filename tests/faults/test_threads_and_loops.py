@@ -542,3 +542,41 @@ def test_a_signal_at_each_call_inside_recording_in_turn(record, way):
         assert [calls] * 3 == [found.count(name) for name in ("work", "outer", "raw")]
         assert list(found.last("otel_perf.function.duration", "__main__.inner").values()) == [2 * calls]
     assert 0 == sum(found.last("otel_perf.self.dropped").values())
+
+
+@posix
+def test_an_event_that_is_noted_at_each_call_inside_writing_in_turn_is_written_once(record, logs_of, tmp_path):
+    """As another thread's: the interpreter goes over to that where it calls or returns."""
+    program = """
+        import json, os, sys
+        from otel_perf import runtime
+        perf.init(service="events")
+        perf.ready()
+        perf.report()
+        writer, ours = runtime._runtime.writer, os.path.dirname(perf.__file__)
+
+        def interrupt(frame, event, arg):
+            global places
+            if event != "c_call" and frame.f_code.co_filename.startswith(ours):
+                places += 1
+                if places == at:
+                    sys.setprofile(None)
+                    writer.note("test.late", 9, (0, 0), {"at": at})
+
+        for at in range(1, 2000):
+            places = 0
+            writer.note("test.early", 9, (0, 0), {"at": at})
+            sys.setprofile(interrupt)
+            runtime._runtime.flush()
+            sys.setprofile(None)
+            if places < at: break
+        print(json.dumps(at))
+    """
+    calls, _ = record(program)
+    events = [
+        (event["name"], event["attributes"]["at"]) for event in logs_of(tmp_path) if event["name"].startswith("test.")
+    ]
+
+    assert 30 < calls < 1999
+    wanted = [("test.early", at) for at in range(1, calls + 1)] + [("test.late", at) for at in range(1, calls)]
+    assert sorted(wanted) == sorted(events)

@@ -233,6 +233,20 @@ def test_a_process_lives_as_long_as_it_holds_its_file_whatever_its_number(make_r
     assert not os.path.exists(run)
 
 
+def test_two_that_look_at_once_both_see_that_it_has_ended(make_run, tmp_path):
+    make_run(OLD, size=1000)
+    folder = str(tmp_path / OLD / NOBODY)
+    (tmp_path / OLD / NOBODY / "alive.lock").touch()
+
+    with alive.Ended(folder, tidies=False) as one:
+        assert one
+        assert not alive.is_alive(folder)
+        with alive.Ended(folder) as other:
+            assert not other  # who tidies is alone
+    with alive.Ended(folder) as one:
+        assert one
+
+
 def test_the_number_of_another_process_keeps_no_run(make_run, look, tmp_path):
     make_run(OLD, size=1000, process=str(os.getpid()))
     (tmp_path / OLD / str(os.getpid()) / "alive.lock").touch()

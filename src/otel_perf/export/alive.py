@@ -66,12 +66,18 @@ class Hold:
 
 
 class Ended:
-    """The folder of a process that has ended, held so that nobody else tidies it at the same moment."""
+    """The folder of a process that has ended, held so that nobody else tidies it at the same moment.
 
-    __slots__ = ("_file", "path")
+    Attributes:
+        path: the folder.
+        tidies: whoever holds it is alone; else others may look at it, too.
+    """
 
-    def __init__(self, path: str) -> None:
+    __slots__ = ("_file", "path", "tidies")
+
+    def __init__(self, path: str, tidies: bool = True) -> None:
         self.path = path
+        self.tidies = tidies
         self._file = -1
 
     def __enter__(self) -> bool:
@@ -82,7 +88,7 @@ class Ended:
             return not _has_process(self.path)
         except OSError:  # another user's
             return False
-        locked = lock(self._file)
+        locked = lock(self._file, self.tidies)
         return not _has_process(self.path) if locked is None else locked
 
     def __exit__(self, *exception: object) -> None:
@@ -95,7 +101,7 @@ def is_alive(path: str) -> bool:
     """Say whether the process of the folder *path* may still write."""
     if not is_number(path):
         return False
-    with Ended(path) as ended:
+    with Ended(path, tidies=False) as ended:
         return not ended
 
 
@@ -104,14 +110,19 @@ def is_number(path: str) -> bool:
     return os.path.basename(os.path.abspath(path)).partition("-")[0].isdecimal()
 
 
-def lock(file: int) -> bool | None:
-    """Lock the open *file* until it is closed; return False if it is locked already, None where there are no locks."""
+def lock(file: int, alone: bool = True) -> bool | None:
+    """Lock the open *file* until it is closed; return False if it is locked already, None where there are no locks.
+
+    Not *alone*, others may have it so, too; on Windows it is always alone.
+    """
     try:
         import fcntl
     except ImportError:
         return _lock_windows(file)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of the open file: no other number's end takes it away
+        fcntl.flock(
+            file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB
+        )  # of the open file: no other number's end takes it away
     except (BlockingIOError, PermissionError):
         return False
     except OSError:  # a file system without locks

@@ -315,9 +315,17 @@ def _as_it_is(request: Any) -> Any:
 
 
 def _body(answer: Any) -> bytes:
-    """Return the beginning of an answer's body; only one that was read whole leaves its connection for the next."""
+    """Return the beginning of an answer's body; only one that was read whole leaves its connection for the next.
+
+    Of one that is not encoded as it says there is none: the status has said what became of the request.
+    """
+    from urllib3.exceptions import DecodeError
+
     with answer:
-        body: bytes = answer.raw.read(BODY, decode_content=True) or b""
+        try:
+            body: bytes = answer.raw.read(BODY, decode_content=True) or b""
+        except DecodeError:
+            return b""
         if len(body) < BODY:
             answer.raw.read(1)
     return body

@@ -1,4 +1,4 @@
-"""A receiver, or a proxy before it, that takes less in one request than we send."""
+"""What may stand before a receiver: a proxy that takes less in one request than we send, or spoils the answer."""
 
 from __future__ import annotations
 
@@ -17,12 +17,17 @@ SPANS = 3_000
 
 
 class Proxy(ThreadingHTTPServer):
-    """Answers 413 to more than *most* bytes, as nginx does by client_max_body_size; keeps the ids of the spans it takes."""
+    """Answers 413 to more than *most* bytes, as nginx does by client_max_body_size; keeps the ids of the spans it takes.
+
+    Attributes:
+        spoils: the answer is called gzip and is none.
+    """
 
     daemon_threads = True
 
     def __init__(self, most: int) -> None:
         self.most = most
+        self.spoils = False
         self.ids: list[str] = []
         self.statuses: list[int] = []
         super().__init__(("127.0.0.1", 0), Handler)
@@ -39,8 +44,12 @@ class Handler(BaseHTTPRequestHandler):
             body = gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
             self.server.ids += ids_of(body, self.headers["Content-Type"])
         self.send_response(status)
-        self.send_header("Content-Length", "0")
+        answer = b"thanks" if self.server.spoils else b""
+        if answer:
+            self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
+        self.wfile.write(answer)
 
     def log_message(self, *words: object) -> None:
         """Say nothing."""
@@ -83,23 +92,44 @@ def lines():
         yield json.dumps({"resourceSpans": [{"resource": {}, "scopeSpans": [{"scope": {}, "spans": spans}]}]})
 
 
-@pytest.mark.parametrize("protocol", ["http/protobuf", "http/json"])
-@pytest.mark.parametrize("most", [100_000, 20])
-def test_a_request_that_is_too_large_is_halved_until_it_is_taken_or_nothing_is(protocol, most, proxy, tmp_path):
-    there = proxy(most)
-    folder = tmp_path / "2026-11-28T10-15-02" / "999999999"
-    folder.mkdir(parents=True)
-    (folder / "traces.jsonl").write_text("".join(f"{line}\n" for line in lines()), encoding="utf-8")
-    base = f"http://127.0.0.1:{there.server_address[1]}"
-    said: list[str] = []
-    said: list[str] = []
-    targets = endpoint.load(base, protocol, {})
-    follower = Follower([str(folder)], targets, complain=said.append, live=False)
+@pytest.fixture
+def folder(tmp_path):
+    """Return the folder of a process that has ended, with SPANS spans."""
+    path = tmp_path / "2026-11-28T10-15-02" / "999999999"
+    path.mkdir(parents=True)
+    (path / "traces.jsonl").write_text("".join(f"{line}\n" for line in lines()), encoding="utf-8")
+    return path
 
+
+def sent(folder, there, protocol):
+    """Send what is in *folder*; return the follower and what it said."""
+    said: list[str] = []
+    targets = endpoint.load(f"http://127.0.0.1:{there.server_address[1]}", protocol, {})
+    follower = Follower([str(folder)], targets, complain=said.append, live=False)
     for _ in range(2_000):
         if follower.step():
             break
     follower.end()
+    return follower, said
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "http/json"])
+def test_an_answer_that_cannot_be_read_is_what_its_status_says(protocol, proxy, folder):
+    there = proxy(10**9)
+    there.spoils = True
+
+    follower, said = sent(folder, there, protocol)
+
+    assert [f"{number:016x}" for number in range(1, SPANS + 1)] == there.ids
+    assert (SPANS, 0, []) == (follower.sent["traces"], follower.refused["traces"], said)
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "http/json"])
+@pytest.mark.parametrize("most", [100_000, 20])
+def test_a_request_that_is_too_large_is_halved_until_it_is_taken_or_nothing_is(protocol, most, proxy, folder):
+    there = proxy(most)
+
+    follower, said = sent(folder, there, protocol)
 
     taken = [f"{number:016x}" for number in range(1, SPANS + 1)] if most > 20 else []
     assert taken == there.ids

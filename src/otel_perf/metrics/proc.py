@@ -283,7 +283,7 @@ class Proc(Sampler):
         self._moved = read, written
 
     def _count_files(self, values: Values) -> None:
-        count = self._fd.look().st_size  # from Linux 6.2 on
+        count = self._fd.look().st_size  # from Linux 6.2 on; with the number that a thread in accept() has already
         if not count:
             moment = clock.now()
             if not self._files_due.due(moment, self._open_files, self._open_files * FILE_COST):

@@ -1028,17 +1028,18 @@ def _assign(
     else:
         parent_id, depth, remote = 0, 0, False
     span_id, fresh = new_span_id(), SpanState()
-    cut_off, part = above or start, None
+    cut_off, cut, part = above or start, None, None
     if cut_off is not None and cut_off.since is not None and frame[START] < cut_off.since:
-        part = _part(frame, cut_off)
+        cut = cut_off.since
+        part = _part(frame, cut_off, cut)
     # No call stands from here to the last line: a signal's handler or a finaliser, which comes in at calls only, gives
     # this frame an id before or not at all.
     span: SpanState = frame[SPAN] or fresh
     if span.trace is not None:
         return span
     span.parent_id, span.depth, span.remote, span.detached = parent_id, depth, remote, detached
-    if cut_off is not None and cut_off.since is not None and frame[START] < cut_off.since and span.since is None:
-        span.since = cut_off.since
+    if cut is not None and span.since is None:
+        span.since = cut
     else:
         part = None
     if root is not None and span.link is None and part is None:
@@ -1060,15 +1061,15 @@ def take_origin() -> tuple[Trace, int] | None:
     return origin
 
 
-def _part(frame: Frame, above: SpanState) -> Record | None:
+def _part(frame: Frame, above: SpanState, end: float) -> Record | None:
     """Return the record of the part of *frame* in the start that is over; what goes on since then links to it.
 
     Args:
         frame: it began before the start ended, as did what is above it, and only now is known to be a span.
         above: the state above, whose link is the part of that in the start.
+        end: when the start ended.
     """
-    end = above.since
-    if end is None or above.link is None or len(frame) > OWN:
+    if above.link is None or len(frame) > OWN:
         return None
     site: Site = frame[NODE][N_PATH].site
     trace, parent_id = above.link

@@ -461,6 +461,31 @@ def test_a_signal_in_the_middle_of_recording_is_handled_as_without_us(record, ra
     assert 0 == sum(found.last("otel_perf.self.dropped").values())
 
 
+# In a program: *come* at the call or return number *at* inside recording while *work* runs; return how many there were.
+AT_A_CALL = """
+import os, sys
+
+def interrupted(at, come, work):
+    ours, places = os.path.dirname(perf.__file__), 0
+
+    def look(frame, event, arg):
+        nonlocal places
+        if event != "c_call" and frame.f_code.co_filename.startswith(ours):
+            places += 1
+            if places == at:
+                sys.setprofile(None)
+                come()
+
+    try:
+        sys.setprofile(look)
+        work()
+    finally:
+        sys.setprofile(None)
+    return places
+
+"""
+
+
 @pytest.mark.parametrize("way", ["returns", "raises", "begun in the start", "begun in the start, raises"])
 def test_a_signal_at_each_call_inside_recording_in_turn(record, way):
     """Signals come in where the interpreter calls or returns; so does a profiler, and at each of these in turn.
@@ -468,12 +493,12 @@ def test_a_signal_at_each_call_inside_recording_in_turn(record, way):
     The 1 ms of the test above meet some of them by chance; here none is left out.
     """
     program = """
-        import json, os, sys
+        import json
         from opentelemetry import trace
         perf.init(service="signals")
-        ours, tracer = os.path.dirname(perf.__file__), trace.get_tracer("app")
+        tracer = trace.get_tracer("app")
         raises, armed = "raises" in WAY, False
-        places = handled = raised = 0
+        handled = raised = 0
 
         class Out(Exception): pass
 
@@ -507,29 +532,16 @@ def test_a_signal_at_each_call_inside_recording_in_turn(record, way):
         for one in begun: next(one)
         perf.ready()
 
-        def interrupt(frame, event, arg):
-            global places
-            if event != "c_call" and frame.f_code.co_filename.startswith(ours):
-                places += 1
-                if places == at:
-                    sys.setprofile(None)
-                    handler()
-
         for at in range(1, 600):
-            places, armed = 0, True
-            step = begun[at].__next__ if begun else work
+            armed = True
             try:
-                sys.setprofile(interrupt)
-                step()
+                if interrupted(at, handler, begun[at].__next__ if begun else work) < at: break
             except Out:
                 raised += 1
-            finally:
-                sys.setprofile(None)
-            if places < at: break
         del begun
         print(json.dumps([at, handled, raised]))
     """
-    (calls, handled, raised), found = record(f"WAY = {way!r}\n" + textwrap.dedent(program))
+    (calls, handled, raised), found = record(AT_A_CALL + f"WAY = {way!r}\n" + textwrap.dedent(program))
 
     assert 150 < calls < 599
     assert handled == calls - 1 == found.count("handler") == found.count("in the handler")
@@ -548,31 +560,21 @@ def test_a_signal_at_each_call_inside_recording_in_turn(record, way):
 def test_an_event_that_is_noted_at_each_call_inside_writing_in_turn_is_written_once(record, logs_of, tmp_path):
     """As another thread's: the interpreter goes over to that where it calls or returns."""
     program = """
-        import json, os, sys
+        import json
         from otel_perf import runtime
         perf.init(service="events")
         perf.ready()
         perf.report()
-        writer, ours = runtime._runtime.writer, os.path.dirname(perf.__file__)
+        writer = runtime._runtime.writer
 
-        def interrupt(frame, event, arg):
-            global places
-            if event != "c_call" and frame.f_code.co_filename.startswith(ours):
-                places += 1
-                if places == at:
-                    sys.setprofile(None)
-                    writer.note("test.late", 9, (0, 0), {"at": at})
+        def come(): writer.note("test.late", 9, (0, 0), {"at": at})
 
         for at in range(1, 2000):
-            places = 0
             writer.note("test.early", 9, (0, 0), {"at": at})
-            sys.setprofile(interrupt)
-            runtime._runtime.flush()
-            sys.setprofile(None)
-            if places < at: break
+            if interrupted(at, come, runtime._runtime.flush) < at: break
         print(json.dumps(at))
     """
-    calls, _ = record(program)
+    calls, _ = record(AT_A_CALL + textwrap.dedent(program))
     events = [
         (event["name"], event["attributes"]["at"]) for event in logs_of(tmp_path) if event["name"].startswith("test.")
     ]

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -219,3 +220,26 @@ def make_viewer(viewer_module: Any, otel_perf: list[str]) -> Iterator[Callable[.
     yield start
     for one in started:
         one.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return an empty folder of a process that has ended."""
+    path = tmp_path / ".otel-perf" / "2026-11-25T10-15-02" / "4194305"  # a pid that Linux never gives
+    path.mkdir(parents=True)
+    return path
+
+
+@pytest.fixture
+def send_all() -> Callable[[Any], None]:
+    """Return a function that has a follower step until nothing is left, as one who has time."""
+
+    def send(follower: Any) -> None:
+        for _ in range(500):
+            wait = follower.step()
+            if wait and not follower.failing:
+                return
+            time.sleep(min(wait, 0.1))
+        raise AssertionError(f"not sent after 500 steps: {follower.failing}")
+
+    return send

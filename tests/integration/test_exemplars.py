@@ -314,22 +314,7 @@ def in_order(points: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     )
 
 
-def follow(folder: Path, found: Any) -> None:
-    for target in found.targets.values():
-        target.interval = 0.05
-    follower = Follower([str(folder)], found)
-    try:
-        for _ in range(500):
-            wait = follower.step()
-            if wait and not follower.failing:
-                return
-            time.sleep(min(wait, 0.1))
-        raise AssertionError(f"not sent after 500 steps: {follower.failing}")
-    finally:
-        follower.end()
-
-
-def test_every_exemplar_is_sent_once_by_every_protocol(shop, receiver, tmp_path):
+def test_every_exemplar_is_sent_once_by_every_protocol(shop, receiver, tmp_path, send_all):
     points, _ = shop()
     (folder,) = tmp_path.glob(".otel-perf/*/*/")
     there = receiver()
@@ -339,6 +324,13 @@ def test_every_exemplar_is_sent_once_by_every_protocol(shop, receiver, tmp_path)
             copy = tmp_path / f"{number}{preference}" / "run" / folder.name
             shutil.copytree(folder, copy)
             there.write_to(tmp_path / f"{number}{preference}.jsonl")
-            follow(copy, endpoint.load(there.url(protocol), protocol, {PREFERENCE: preference}))
+            found = endpoint.load(there.url(protocol), protocol, {PREFERENCE: preference})
+            for target in found.targets.values():
+                target.interval = 0.05
+            follower = Follower([str(copy)], found)
+            try:
+                send_all(follower)
+            finally:
+                follower.end()
 
             assert in_order(points) == in_order(there.points()), f"{protocol}, {preference}"

@@ -74,16 +74,6 @@ def endpoints(receiver: Any, protocol: str, **variables: str) -> Any:
     return found
 
 
-def send_all(follower: Any) -> None:
-    """Step until nothing is left, as one who has time."""
-    for _ in range(500):
-        wait = follower.step()
-        if wait and not follower.failing:
-            return
-        time.sleep(min(wait, 0.2))
-    raise AssertionError(f"not sent after 500 steps: {follower.failing}")
-
-
 def attribute(key: str, value: str) -> dict[str, Any]:
     return {"key": key, "value": {"stringValue": value}}
 
@@ -113,14 +103,6 @@ def metric(name: str, kind: str, points: list[dict[str, Any]], **body: Any) -> d
 def metric_line(metrics: list[dict[str, Any]]) -> bytes:
     group = {"resource": {"attributes": []}, "scopeMetrics": [{"scope": {"name": "m"}, "metrics": metrics}]}
     return json.dumps({"resourceMetrics": [group]}, separators=(",", ":")).encode() + b"\n"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Return an empty folder of a process that has ended."""
-    path = tmp_path / ".otel-perf" / "2026-11-25T10-15-02" / "4194305"  # a pid that Linux never gives
-    path.mkdir(parents=True)
-    return path
 
 
 @pytest.fixture
@@ -160,7 +142,7 @@ def comparable(spans: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @every_protocol
 def test_every_span_of_a_program_arrives_as_it_is_in_the_file(
-    protocol, tmp_path, run_python, receiver, follow, spans_of, assert_whole_tree
+    protocol, tmp_path, run_python, receiver, follow, spans_of, assert_whole_tree, send_all
 ):
     assert 0 == run_python(PROGRAM).returncode
     (process,) = (tmp_path / ".otel-perf").glob("*/*/")
@@ -177,7 +159,7 @@ def test_every_span_of_a_program_arrives_as_it_is_in_the_file(
 
 @every_protocol
 def test_every_metric_point_of_a_program_arrives_as_it_is_in_the_file(
-    protocol, tmp_path, run_python, receiver, follow, metrics_of
+    protocol, tmp_path, run_python, receiver, follow, metrics_of, send_all
 ):
     assert 0 == run_python(PROGRAM).returncode
     (process,) = (tmp_path / ".otel-perf").glob("*/*/")
@@ -217,7 +199,7 @@ def flat(points: list[dict[str, Any]]) -> list[str]:
 
 
 @every_protocol
-def test_log_records_arrive_with_name_severity_body_and_span(protocol, folder, receiver, follow):
+def test_log_records_arrive_with_name_severity_body_and_span(protocol, folder, receiver, follow, send_all):
     record = {
         "timeUnixNano": str(START),
         "observedTimeUnixNano": str(START + 1),
@@ -255,7 +237,7 @@ def test_log_records_arrive_with_name_severity_body_and_span(protocol, folder, r
 
 
 @official_protocols
-def test_trace_state_dropped_counts_and_schema_urls_arrive(protocol, folder, receiver, follow):
+def test_trace_state_dropped_counts_and_schema_urls_arrive(protocol, folder, receiver, follow, send_all):
     one = {**span(1), "traceState": "vendor=1", "droppedAttributesCount": 3, "droppedLinksCount": 2}
     data = json.loads(line([one]))
     data["resourceSpans"][0]["schemaUrl"] = "https://example.org/r"
@@ -280,7 +262,9 @@ def test_trace_state_dropped_counts_and_schema_urls_arrive(protocol, folder, rec
 
 
 @official_protocols
-def test_requests_hold_at_most_2000_spans_and_2_mb_in_the_order_of_the_file(protocol, folder, receiver, follow):
+def test_requests_hold_at_most_2000_spans_and_2_mb_in_the_order_of_the_file(
+    protocol, folder, receiver, follow, send_all
+):
     big = [span(number, size=30_000) for number in range(4500, 4600)]  # 3 MB on one line
     small = [span(number) for number in range(4500)]
     (folder / "traces.jsonl").write_bytes(line(small) + line(big))
@@ -301,7 +285,9 @@ def test_requests_hold_at_most_2000_spans_and_2_mb_in_the_order_of_the_file(prot
 
 @official_protocols
 @pytest.mark.parametrize("known", [True, False], ids=["nothing is sent", "known before"])
-def test_exporter_that_does_not_take_encoded_spans_gets_them_as_records(known, protocol, folder, receiver, follow):
+def test_exporter_that_does_not_take_encoded_spans_gets_them_as_records(
+    known, protocol, folder, receiver, follow, send_all
+):
     """As with a release that sends nothing when it has nothing to encode, or that has its stub in another place."""
     (folder / "traces.jsonl").write_bytes(line([span(number) for number in range(3000)]))
     there = receiver()
@@ -318,7 +304,7 @@ def test_exporter_that_does_not_take_encoded_spans_gets_them_as_records(known, p
 
 
 @every_protocol
-def test_small_lines_go_together_in_one_request(protocol, folder, receiver, follow):
+def test_small_lines_go_together_in_one_request(protocol, folder, receiver, follow, send_all):
     (folder / "traces.jsonl").write_bytes(b"".join(line([span(number)]) for number in range(300)))
     there = receiver()
 
@@ -329,7 +315,7 @@ def test_small_lines_go_together_in_one_request(protocol, folder, receiver, foll
 
 
 @every_protocol
-def test_gzip_and_headers_are_as_the_environment_says(protocol, folder, receiver, follow):
+def test_gzip_and_headers_are_as_the_environment_says(protocol, folder, receiver, follow, send_all):
     (folder / "traces.jsonl").write_bytes(line([span(1, size=5000)]))
     there = receiver()
     targets = endpoints(there, protocol, compression="gzip", headers="authorization=Bearer%20a%2Cb,x-tenant=7")
@@ -344,7 +330,7 @@ def test_gzip_and_headers_are_as_the_environment_says(protocol, folder, receiver
 
 
 @every_protocol
-def test_endpoints_of_single_signals_are_used_as_they_are(protocol, folder, receiver, follow):
+def test_endpoints_of_single_signals_are_used_as_they_are(protocol, folder, receiver, follow, send_all):
     (folder / "traces.jsonl").write_bytes(line([span(1)]))
     (folder / "metrics.jsonl").write_bytes(metric_line([metric("m", "gauge", [{"timeUnixNano": "1", "asInt": "1"}])]))
     one, two = receiver(), receiver()
@@ -368,7 +354,7 @@ def test_endpoints_of_single_signals_are_used_as_they_are(protocol, folder, rece
 
 
 @every_protocol
-def test_next_follower_goes_on_where_the_last_one_stopped(protocol, folder, receiver, follow):
+def test_next_follower_goes_on_where_the_last_one_stopped(protocol, folder, receiver, follow, send_all):
     (folder / "traces.jsonl").write_bytes(b"".join(line([span(n) for n in range(i, i + 1500)]) for i in (0, 1500)))
     there = receiver()
     first = follow(folder, endpoints(there, protocol))
@@ -383,7 +369,7 @@ def test_next_follower_goes_on_where_the_last_one_stopped(protocol, folder, rece
 
 @every_protocol
 def test_what_is_written_later_is_sent_later_and_a_line_without_end_is_left_for_then(
-    protocol, folder, receiver, follow
+    protocol, folder, receiver, follow, send_all
 ):
     there = receiver()
     follower = follow(folder, endpoints(there, protocol))
@@ -402,7 +388,7 @@ def test_what_is_written_later_is_sent_later_and_a_line_without_end_is_left_for_
 
 
 @every_protocol
-def test_damaged_line_is_skipped_and_counted_and_costs_nothing_around_it(protocol, folder, receiver, follow):
+def test_damaged_line_is_skipped_and_counted_and_costs_nothing_around_it(protocol, folder, receiver, follow, send_all):
     (folder / "traces.jsonl").write_bytes(line([span(1)]) + b'{"resourceSpans":[{"torn\n' + line([span(2)]))
     there = receiver()
     follower = follow(folder, endpoints(there, protocol))
@@ -414,7 +400,9 @@ def test_damaged_line_is_skipped_and_counted_and_costs_nothing_around_it(protoco
 
 
 @every_protocol
-def test_line_that_a_full_disk_tore_costs_itself_and_not_the_one_behind_it(protocol, folder, receiver, follow):
+def test_line_that_a_full_disk_tore_costs_itself_and_not_the_one_behind_it(
+    protocol, folder, receiver, follow, send_all
+):
     half = line([span(1), span(2), span(3)])[:700]
     (folder / "traces.jsonl").write_bytes(half + line([span(4), span(5)]) + line([span(6)]))
     there = receiver()
@@ -427,7 +415,7 @@ def test_line_that_a_full_disk_tore_costs_itself_and_not_the_one_behind_it(proto
 
 
 @every_protocol
-def test_damage_is_counted_once_however_often_it_is_read(protocol, folder, receiver, follow):
+def test_damage_is_counted_once_however_often_it_is_read(protocol, folder, receiver, follow, send_all):
     (folder / "traces.jsonl").write_bytes(line([span(1)]) + b"torn\n" + line([span(2)]) + b"\n" + b"torn\n")
     there = receiver()
     there.behave(status=503, retry_after=0, times=3)
@@ -441,7 +429,7 @@ def test_damage_is_counted_once_however_often_it_is_read(protocol, folder, recei
 
 @every_protocol
 def test_after_sigkill_in_the_middle_everything_arrives_and_one_request_at_most_twice(
-    protocol, folder, receiver, follow
+    protocol, folder, receiver, follow, send_all
 ):
     (folder / "traces.jsonl").write_bytes(
         b"".join(line([span(n) for n in range(i, i + 1000)]) for i in range(0, 8000, 1000))
@@ -471,7 +459,7 @@ def test_after_sigkill_in_the_middle_everything_arrives_and_one_request_at_most_
     assert len(got) <= 10_000
 
 
-def test_two_processes_never_send_the_same_folder_at_once(folder, receiver, follow):
+def test_two_processes_never_send_the_same_folder_at_once(folder, receiver, follow, send_all):
     (folder / "traces.jsonl").write_bytes(line([span(1)]))
     there = receiver()
     program = f"""
@@ -496,7 +484,7 @@ def test_two_processes_never_send_the_same_folder_at_once(folder, receiver, foll
     assert [1] == numbers(there.spans())
 
 
-def test_damaged_position_sends_again_rather_than_never(folder, receiver, follow):
+def test_damaged_position_sends_again_rather_than_never(folder, receiver, follow, send_all):
     (folder / "traces.jsonl").write_bytes(line([span(1)]))
     there = receiver()
     for text in ("", "{", "[]", '{"version":1,"files":{"traces.jsonl":{"offset":-1}}}', '{"version":9,"files":{}}'):
@@ -509,7 +497,7 @@ def test_damaged_position_sends_again_rather_than_never(folder, receiver, follow
 # --- a signal that is switched off -------------------------------------------------------------------------
 
 
-def test_of_a_signal_that_is_not_sent_nothing_waits(folder, receiver, follow):
+def test_of_a_signal_that_is_not_sent_nothing_waits(folder, receiver, follow, send_all):
     (folder / "traces.jsonl").write_bytes(line([span(1)]))
     (folder / "metrics.jsonl").write_bytes(metric_line([metric("m", "gauge", [{"timeUnixNano": "1", "asInt": "1"}])]))
     there = receiver()
@@ -557,7 +545,7 @@ def test_what_goes_for_want_of_room_is_lost_only_if_it_was_to_be_sent(off, tmp_p
 
 
 @official_protocols
-def test_spans_of_a_start_wait_for_its_root_and_go_in_one_request(protocol, folder, receiver, follow):
+def test_spans_of_a_start_wait_for_its_root_and_go_in_one_request(protocol, folder, receiver, follow, send_all):
     there = receiver()
     follower = follow(folder, endpoints(there, protocol), hold=60.0)
     for number in range(3):
@@ -576,7 +564,7 @@ def test_spans_of_a_start_wait_for_its_root_and_go_in_one_request(protocol, fold
     assert 1 == len(there.requests())
 
 
-def test_start_whose_root_never_comes_is_sent_after_the_hold(folder, receiver, follow):
+def test_start_whose_root_never_comes_is_sent_after_the_hold(folder, receiver, follow, send_all):
     (folder / "traces.jsonl").write_bytes(line([span(1, "import")]))
     there = receiver()
     follower = follow(folder, endpoints(there, "http/json"), hold=1.0)
@@ -595,7 +583,7 @@ def test_start_whose_root_never_comes_is_sent_after_the_hold(folder, receiver, f
 @every_protocol
 @pytest.mark.parametrize("status", [429, 503])
 def test_refused_for_now_is_sent_again_when_the_receiver_said_and_arrives_once(
-    protocol, status, folder, receiver, follow
+    protocol, status, folder, receiver, follow, send_all
 ):
     (folder / "traces.jsonl").write_bytes(line([span(1)]))
     there = receiver()
@@ -661,7 +649,9 @@ class FakeClock:
 
 @every_protocol
 @pytest.mark.parametrize("status", [400, 401, 404])
-def test_refused_for_good_is_dropped_counted_and_named_and_the_next_goes_on(protocol, status, folder, receiver, follow):
+def test_refused_for_good_is_dropped_counted_and_named_and_the_next_goes_on(
+    protocol, status, folder, receiver, follow, send_all
+):
     (folder / "traces.jsonl").write_bytes(line([span(1), span(2)]))
     there = receiver()
     there.behave(status=status, times=1)
@@ -682,7 +672,7 @@ def test_refused_for_good_is_dropped_counted_and_named_and_the_next_goes_on(prot
 
 
 @every_protocol
-def test_partial_success_is_counted_and_not_sent_again(protocol, folder, receiver, follow):
+def test_partial_success_is_counted_and_not_sent_again(protocol, folder, receiver, follow, send_all):
     (folder / "traces.jsonl").write_bytes(line([span(number) for number in range(5)]))
     there = receiver()
     there.behave(partial=2)
@@ -714,7 +704,7 @@ def test_dead_receiver_is_one_line_then_at_most_one_a_minute_with_the_count(prot
 
 
 @every_protocol
-def test_receiver_that_comes_back_gets_everything_once(protocol, folder, receiver, follow):
+def test_receiver_that_comes_back_gets_everything_once(protocol, folder, receiver, follow, send_all):
     (folder / "traces.jsonl").write_bytes(b"".join(line([span(n) for n in range(i, i + 1000)]) for i in (0, 1000)))
     there = receiver()
     there.behave(die_after=1)
@@ -762,7 +752,9 @@ def test_close_sends_what_is_left_within_its_limit(protocol, folder, receiver, f
 
 
 @every_protocol
-def test_close_waits_no_longer_than_its_limit_for_a_receiver_that_stopped_answering(protocol, folder, receiver, follow):
+def test_close_waits_no_longer_than_its_limit_for_a_receiver_that_stopped_answering(
+    protocol, folder, receiver, follow, send_all
+):
     there = receiver()
     follower = follow(folder, endpoints(there, protocol))
     (folder / "traces.jsonl").write_bytes(line([span(1)]))
@@ -802,7 +794,7 @@ assert send_rest_as_json([{str(folder)!r}], endpoint.load({there.http!r}, None, 
     assert set() == roots & {"opentelemetry", "google", "grpc", "requests", "threading", "logging"}
 
 
-def test_rest_that_a_receiver_refuses_as_json_stays_for_a_later_process(folder, receiver, follow):
+def test_rest_that_a_receiver_refuses_as_json_stays_for_a_later_process(folder, receiver, follow, send_all):
     (folder / "traces.jsonl").write_bytes(line([span(1)]))
     there = receiver()
     there.behave(status=415)
@@ -850,7 +842,7 @@ def secure(receiver: Any, authority: Path, *more: str | Path) -> Any:
 
 
 @every_protocol
-def test_tls_with_an_own_authority(protocol, folder, receiver, follow, authority):
+def test_tls_with_an_own_authority(protocol, folder, receiver, follow, authority, send_all):
     (folder / "traces.jsonl").write_bytes(line([span(1)]))
     there = secure(receiver, authority)
 
@@ -860,7 +852,7 @@ def test_tls_with_an_own_authority(protocol, folder, receiver, follow, authority
 
 
 @every_protocol
-def test_tls_with_a_client_certificate(protocol, folder, receiver, follow, authority):
+def test_tls_with_a_client_certificate(protocol, folder, receiver, follow, authority, send_all):
     (folder / "traces.jsonl").write_bytes(line([span(1)]))
     there = secure(receiver, authority, "--client-ca", authority / "ca.pem")
     own = {"client_key": str(authority / "client.key"), "client_certificate": str(authority / "client.pem")}
@@ -871,7 +863,9 @@ def test_tls_with_a_client_certificate(protocol, folder, receiver, follow, autho
 
 
 @every_protocol
-def test_certificate_that_is_not_trusted_loses_nothing_and_is_named(protocol, folder, receiver, follow, authority):
+def test_certificate_that_is_not_trusted_loses_nothing_and_is_named(
+    protocol, folder, receiver, follow, authority, send_all
+):
     (folder / "traces.jsonl").write_bytes(line([span(1)]))
     there = secure(receiver, authority)
     follower = follow(folder, endpoints(there, protocol))
@@ -919,7 +913,7 @@ def test_killed_process_gives_its_folder_back(folder):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for its files in /proc")
-def test_folders_of_processes_that_have_ended_are_followed_a_few_at_a_time(folder, receiver, follow):
+def test_folders_of_processes_that_have_ended_are_followed_a_few_at_a_time(folder, receiver, follow, send_all):
     """A collector that is dead for long keeps them; each has a descriptor, which may be the program's last one."""
 
     def open_locks() -> int:
@@ -947,7 +941,7 @@ def test_folders_of_processes_that_have_ended_are_followed_a_few_at_a_time(folde
     assert before == open_locks()
 
 
-def test_a_lock_that_cannot_be_opened_leaves_the_folder_alone_and_is_said(folder, receiver, follow):
+def test_a_lock_that_cannot_be_opened_leaves_the_folder_alone_and_is_said(folder, receiver, follow, send_all):
     """As without a free descriptor: only a folder that may only be read is sent without a lock."""
     (folder / "traces.jsonl").write_bytes(line([span(1)]))
     (folder / "sent.lock").mkdir()
@@ -966,7 +960,7 @@ def test_a_lock_that_cannot_be_opened_leaves_the_folder_alone_and_is_said(folder
     assert {} == follower.unread
 
 
-def test_a_file_that_cannot_be_read_for_a_while_is_sent_afterwards(folder, receiver, follow):
+def test_a_file_that_cannot_be_read_for_a_while_is_sent_afterwards(folder, receiver, follow, send_all):
     (folder / "traces.jsonl").mkdir()
     there = receiver()
     follower = follow(folder, endpoints(there, "http/json"))

@@ -32,15 +32,6 @@ def targets(receiver: Any, protocol: str, **environ: str) -> Any:
     return found
 
 
-def send_all(follower: Any) -> None:
-    for _ in range(500):
-        wait = follower.step()
-        if wait and not follower.failing:
-            return
-        time.sleep(min(wait, 0.1))
-    raise AssertionError(f"not sent after 500 steps: {follower.failing}")
-
-
 def text(key: str, value: str) -> dict[str, Any]:
     return {"key": key, "value": {"stringValue": value}}
 
@@ -82,14 +73,6 @@ def second(number: int) -> bytes:
         gauge("temperature", point(number / 8, number)),
         histogram("lasted", 3 * number, number),
     )
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Return an empty folder of a process that has ended."""
-    path = tmp_path / ".otel-perf" / "2026-11-25T10-15-02" / "4194305"  # a pid that Linux never gives
-    path.mkdir(parents=True)
-    return path
 
 
 @pytest.fixture
@@ -141,7 +124,7 @@ def assert_adds_up(there: Any, last: int) -> None:
 
 
 @every_protocol
-def test_deltas_add_up_to_what_the_folder_has(protocol, folder, receiver, follow):
+def test_deltas_add_up_to_what_the_folder_has(protocol, folder, receiver, follow, send_all):
     (folder / "metrics.jsonl").write_bytes(b"".join(second(number) for number in range(1, 8)))
     there = receiver()
 
@@ -151,7 +134,7 @@ def test_deltas_add_up_to_what_the_folder_has(protocol, folder, receiver, follow
 
 
 @every_protocol
-def test_request_that_is_made_again_has_the_same_deltas(protocol, folder, receiver, follow):
+def test_request_that_is_made_again_has_the_same_deltas(protocol, folder, receiver, follow, send_all):
     (folder / "metrics.jsonl").write_bytes(second(1) + second(2))
     there = receiver()
     follower = follow(folder, targets(there, protocol, **{PREFERENCE: "delta"}))
@@ -172,7 +155,7 @@ def test_request_that_is_made_again_has_the_same_deltas(protocol, folder, receiv
 @every_protocol
 @pytest.mark.parametrize("most", [2, 7], ids=["inside of a line", "between lines"])
 def test_next_process_goes_on_with_the_deltas_where_the_last_one_stopped(
-    most, protocol, folder, receiver, follow, monkeypatch
+    most, protocol, folder, receiver, follow, monkeypatch, send_all
 ):
     monkeypatch.setattr(stream, "MAX_RECORDS", most)
     there = receiver()
@@ -190,7 +173,7 @@ def test_next_process_goes_on_with_the_deltas_where_the_last_one_stopped(
 
 
 @every_protocol
-def test_low_memory_leaves_what_is_sampled_cumulative(protocol, folder, receiver, follow):
+def test_low_memory_leaves_what_is_sampled_cumulative(protocol, folder, receiver, follow, send_all):
     (folder / "metrics.jsonl").write_bytes(b"".join(second(number) for number in range(1, 5)))
     there = receiver()
 
@@ -203,7 +186,7 @@ def test_low_memory_leaves_what_is_sampled_cumulative(protocol, folder, receiver
     assert {2} == {one["temporality"] for one in found[("process.cpu.time",)]}
 
 
-def test_follower_that_was_ended_for_a_while_goes_on_with_what_it_knows(folder, receiver, follow):
+def test_follower_that_was_ended_for_a_while_goes_on_with_what_it_knows(folder, receiver, follow, send_all):
     there = receiver()
     follower = follow(folder, targets(there, "http/protobuf", **{PREFERENCE: "delta"}))
     for number in range(1, 5):
@@ -216,7 +199,7 @@ def test_follower_that_was_ended_for_a_while_goes_on_with_what_it_knows(folder, 
     assert_adds_up(there, 4)
 
 
-def test_follower_sees_after_a_while_that_another_process_has_got_on(folder, receiver, follow):
+def test_follower_sees_after_a_while_that_another_process_has_got_on(folder, receiver, follow, send_all):
     there = receiver()
     delta = targets(there, "http/protobuf", **{PREFERENCE: "delta"})
     (folder / "metrics.jsonl").write_bytes(second(1))
@@ -247,7 +230,7 @@ def ended(receiver: Any) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
 
 @every_protocol
 def test_each_series_of_a_process_that_said_it_ended_has_an_end_behind_its_last_point(
-    protocol, folder, receiver, follow
+    protocol, folder, receiver, follow, send_all
 ):
     (folder / "metrics.jsonl").write_bytes(second(1) + second(2))
     (folder / "logs.jsonl").write_bytes(LAST_WORDS)
@@ -266,7 +249,7 @@ def test_each_series_of_a_process_that_said_it_ended_has_an_end_behind_its_last_
 
 
 @every_protocol
-def test_process_that_did_not_say_so_has_no_end(protocol, folder, receiver, follow):
+def test_process_that_did_not_say_so_has_no_end(protocol, folder, receiver, follow, send_all):
     (folder / "metrics.jsonl").write_bytes(second(1))
     there = receiver()
 
@@ -277,7 +260,7 @@ def test_process_that_did_not_say_so_has_no_end(protocol, folder, receiver, foll
 
 
 @every_protocol
-def test_deltas_have_no_end_because_they_need_none(protocol, folder, receiver, follow):
+def test_deltas_have_no_end_because_they_need_none(protocol, folder, receiver, follow, send_all):
     (folder / "metrics.jsonl").write_bytes(second(1))
     (folder / "logs.jsonl").write_bytes(LAST_WORDS)
     there = receiver()
@@ -288,7 +271,9 @@ def test_deltas_have_no_end_because_they_need_none(protocol, folder, receiver, f
 
 
 @every_protocol
-def test_end_that_a_receiver_did_not_take_is_sent_by_the_next_process(protocol, folder, receiver, follow, monkeypatch):
+def test_end_that_a_receiver_did_not_take_is_sent_by_the_next_process(
+    protocol, folder, receiver, follow, monkeypatch, send_all
+):
     monkeypatch.setattr(stream, "MAX_RECORDS", 6)
     (folder / "metrics.jsonl").write_bytes(second(1))
     (folder / "logs.jsonl").write_bytes(LAST_WORDS)
@@ -376,7 +361,7 @@ def test_program_that_ends_cleanly_ends_all_its_series(
         ("none", set()),
     ],
 )
-def test_of_the_machine_only_what_was_chosen_is_sent(choice, expected, protocol, folder, receiver, follow):
+def test_of_the_machine_only_what_was_chosen_is_sent(choice, expected, protocol, folder, receiver, follow, send_all):
     names = ("system.memory.utilization", "otel_perf.system.cpu.utilization", "system.disk.io", "process.uptime")
     (folder / "metrics.jsonl").write_bytes(line(*(gauge(name, point(1, 1)) for name in names)))
     there = receiver()
@@ -439,7 +424,9 @@ def test_call_paths_are_bounded_and_conserved_in_a_real_program(protocol, run_py
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 @pytest.mark.parametrize("known", [True, False], ids=["nothing is sent", "known before"])
-def test_exporter_that_does_not_take_encoded_points_gets_them_as_records(known, protocol, folder, receiver, follow):
+def test_exporter_that_does_not_take_encoded_points_gets_them_as_records(
+    known, protocol, folder, receiver, follow, send_all
+):
     """As with a release that sends nothing when it has nothing to encode; only the ends of series have no place there."""
     from opentelemetry.sdk.metrics.export import MetricExportResult
 
@@ -460,7 +447,7 @@ def test_exporter_that_does_not_take_encoded_points_gets_them_as_records(known, 
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
-def test_what_is_damaged_costs_itself_and_is_counted_once(protocol, folder, receiver, follow):
+def test_what_is_damaged_costs_itself_and_is_counted_once(protocol, folder, receiver, follow, send_all):
     broken = counter("broken", {"timeUnixNano": "1", "asInt": "x"}, point(1, 1))
     path = counter("otel_perf.profile.calls", point(1, 1), {"attributes": 3})
     strange = {

@@ -68,14 +68,6 @@ def came(there: Any, signal: str) -> list[int]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Return an empty folder of a process that has ended."""
-    path = tmp_path / ".otel-perf" / "2026-11-25T10-15-02" / "4194305"  # a pid that Linux never gives
-    path.mkdir(parents=True)
-    return path
-
-
-@pytest.fixture
 def follow(folder: Path) -> Iterator[Callable[..., Follower]]:
     """Return a function that makes a Follower."""
     made: list[Follower] = []
@@ -92,19 +84,10 @@ def follow(folder: Path) -> Iterator[Callable[..., Follower]]:
         follower.end()
 
 
-def send_all(follower: Follower) -> None:
-    for _ in range(500):
-        wait = follower.step()
-        if wait and not follower.failing:
-            return
-        time.sleep(min(wait, 0.1))
-    raise AssertionError(f"not sent after 500 steps: {follower.failing}")
-
-
 @pytest.mark.parametrize("then", PROTOCOLS)
 @pytest.mark.parametrize("signal", SIGNALS)
 def test_who_goes_on_in_another_form_within_a_line_sends_each_record_once(
-    signal, then, folder, receiver, follow, monkeypatch
+    signal, then, folder, receiver, follow, monkeypatch, send_all
 ):
     file = folder / f"{signal}.jsonl"
     file.write_bytes(line(signal, range(100)) + line(signal, range(100, 200)))
@@ -124,7 +107,9 @@ def test_who_goes_on_in_another_form_within_a_line_sends_each_record_once(
     assert 200 - position["records"] == second.sent[signal]
 
 
-def test_end_of_all_series_that_was_sent_in_part_goes_on_where_it_stopped(folder, receiver, follow, monkeypatch):
+def test_end_of_all_series_that_was_sent_in_part_goes_on_where_it_stopped(
+    folder, receiver, follow, monkeypatch, send_all
+):
     (folder / "metrics.jsonl").write_bytes(line("metrics", range(100)))
     ended = {"timeUnixNano": str(START), "eventName": "otel_perf.process.ended", "body": {"stringValue": "0"}}
     group = {"scopeLogs": [{"logRecords": [ended]}]}
@@ -150,7 +135,7 @@ def test_end_of_all_series_that_was_sent_in_part_goes_on_where_it_stopped(folder
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_file_that_was_removed_is_sent_from_its_beginning_although_it_is_longer_now(
-    protocol, folder, receiver, follow
+    protocol, folder, receiver, follow, send_all
 ):
     file, there = folder / "traces.jsonl", receiver()
     file.write_bytes(line("traces", range(100)))

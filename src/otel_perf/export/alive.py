@@ -119,10 +119,9 @@ def lock(file: int, alone: bool = True) -> bool | None:
         import fcntl
     except ImportError:
         return _lock_windows(file)
+    how = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
     try:
-        fcntl.flock(
-            file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB
-        )  # of the open file: no other number's end takes it away
+        fcntl.flock(file, how | fcntl.LOCK_NB)  # of the open file: no other number's end takes it away
     except (BlockingIOError, PermissionError):
         return False
     except OSError:  # a file system without locks

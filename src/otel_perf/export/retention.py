@@ -106,7 +106,7 @@ class Runs:
             for modified, name, path in sorted(there, reverse=True)
         ]
         self.lost = self.removed = 0
-        self._now = _now(processes.get(next((path for _, name, path in there if name == kept), ""), []))
+        self._now = _now([one for _, name, path in there if name == kept for one in processes[path]])
 
     @property
     def size(self) -> int:

@@ -22,6 +22,8 @@ from textual.widget import Widget
 
 from otel_perf.analysis.text import NARROWEST
 
+from .search import LONGEST
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
 LOOK = 1.0  # seconds between two looks whether the terminal is still there
 SAME = {"ctrl+j": "enter", "ctrl+h": "backspace"}  # keys that a terminal may send for others
-LONGEST_PASTE = 200  # characters
 
 
 class Lines(Widget, can_focus=True):
@@ -89,7 +90,7 @@ class Lines(Widget, can_focus=True):
     def on_paste(self, event: Paste) -> None:
         """Take what is pasted as if it were written, where something is written."""
         event.stop()
-        self.app.guarded(partial(self.app.press, *filter(str.isprintable, event.text[:LONGEST_PASTE]), text=True))
+        self.app.guarded(partial(self.app.press, *filter(str.isprintable, event.text[:LONGEST]), text=True))
 
 
 class Window(App[None]):

@@ -14,7 +14,7 @@ from otel_perf import clock, recorder
 from otel_perf.export.alive import is_alive
 from otel_perf.threads import allocate_lock, is_importing, start
 
-from .files import FILES, Folder, is_marked, mark
+from .files import FAR, FILES, Folder, is_marked, mark
 from .follower import HOLD, Follower, send_rest_as_json
 from .pace import Pace, PacedImports
 
@@ -161,7 +161,7 @@ class Sender:
         folder = found or Folder(self.path)  # another process sends it, and keeps the positions there
         signal = next((signal for signal, file in FILES.items() if file == name), "")
         if signal not in self._signals | folder.signals:
-            return sys.maxsize if signal else 0
+            return FAR if signal else 0
         return folder.positions[signal].offset
 
     def take_cpu_time(self) -> float:

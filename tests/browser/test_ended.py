@@ -238,6 +238,7 @@ def test_slowest_call_opens_its_trace_as_waterfall_and_as_flame_graph(ended):
 
 
 @pytest.mark.parametrize("size", ["wide", "narrow"])
+@pytest.mark.timed
 def test_layout_hardly_shifts_when_the_data_comes(open_tab, viewer, size):
     tab = open_tab(size)
     tab.page.add_init_script(

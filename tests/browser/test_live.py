@@ -93,6 +93,7 @@ def alert_after(live, viewer, shop):
     return seen - live.page.evaluate("text => Date.parse(text)", alert["since"]) / 1000
 
 
+@pytest.mark.timed
 def test_alert_is_seen_within_two_seconds_and_its_end_is_in_the_history(live, viewer, shop):
     took = [alert_after(live, viewer, shop)]
     live.says(".top-alerts", "open alert")

@@ -23,6 +23,7 @@ def test_every_case_is_here(cases):
 
 
 @pytest.mark.parametrize("collector", COLLECTORS)
+@pytest.mark.timed
 def test_a_bad_collector_keeps_no_exit_and_gets_everything_once_when_it_is_well(
     cases, collector, tmp_path, receiver, door
 ):
@@ -113,6 +114,7 @@ def test_an_answer_that_comes_too_slowly_is_a_second_delivery_of_the_same_spans(
 
 @pytest.mark.parametrize("stage", ["at once", "exporters loaded"])
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.timed
 def test_a_signal_ends_a_program_in_time_and_with_its_status_though_the_collector_is_silent(
     cases, stage, name, tmp_path, receiver, door
 ):
@@ -133,6 +135,7 @@ def test_a_signal_ends_a_program_in_time_and_with_its_status_though_the_collecto
 
 
 @pytest.mark.parametrize(("name", "expected"), [("SIGTERM", -15), ("SIGINT", 0)])
+@pytest.mark.timed
 def test_a_signal_while_the_exit_waits_for_the_collector_is_obeyed(cases, name, expected, tmp_path, receiver, door):
     """SIGTERM once the wait is over, a second Ctrl-C at once: as in any other exit function, it only ends that one."""
     before = door(receiver(), kind="silent")

@@ -186,6 +186,7 @@ def test_link_that_is_there_before_is_not_followed(what, way, write, run_program
 @pytest.mark.parametrize(
     "name", ["traces.jsonl", "open.json.new", "sent.json.new", "sent.lock", "alive.lock", "open.json", "sent.json"]
 )
+@pytest.mark.timed
 def test_pipe_in_place_of_a_file_lets_nobody_wait(name, write, run_program, receiver):
     write("program.py", SWAPPED.replace('file.symlink_to(victim / "new")', "os.mkfifo(file)"))
     write("elsewhere/run/precious", "precious")

@@ -19,6 +19,7 @@ SRC = str(Path(__file__).resolve().parents[2] / "src")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGSTOP")
+@pytest.mark.timed
 def test_frozen_program_has_a_gap_with_true_times_and_whole_traces(tmp_path, spans_of, assert_whole_tree):
     program = textwrap.dedent(
         """
@@ -99,6 +100,7 @@ def test_clock_that_is_stepped_bends_no_span_and_new_traces_carry_the_new_time(
 # --- C21: our own logging does not feed back --------------------------------------------------------------------------
 
 
+@pytest.mark.timed
 def test_dead_collector_costs_one_line_and_little_cpu_and_the_exit_is_in_time(run_python):
     result = run_python(
         """

@@ -60,11 +60,13 @@ def causes(span):
     return {key: value for key, value in found.items() if key in ("cpu_time", "gc_time") or key.startswith("wait.")}
 
 
+@pytest.mark.timed
 def test_each_phase_says_what_it_did(run_python, spans_of, tmp_path):
-    """The tolerance is two samples of 20 ms and what a busy machine adds."""
+    """The tolerance is two samples of 20 ms; what a busy machine adds to a phase is in its length, too."""
     result = run_python(PROGRAM)
     assert 0 == result.returncode, result.stderr
     spans = {span["name"]: span for span in spans_of(tmp_path)}
+    whole = {name: (span["end"] - span["start"]) / 1e9 for name, span in spans.items()}
 
     for name, cause in (
         ("sleeps", "wait.sleep"),
@@ -73,24 +75,27 @@ def test_each_phase_says_what_it_did(run_python, spans_of, tmp_path):
         ("waits for a child", "wait.child"),
     ):
         found = causes(spans[name])
-        assert 0.22 < found[cause] <= 0.5, (name, found)
+        assert 0.22 < found[cause] <= whole[name] + 0.04, (name, found)
         assert max(found, key=found.__getitem__) == cause, (name, found)
         assert found["cpu_time"] < 0.08, (name, found)
     computes = causes(spans["computes"])
-    assert 0.2 < computes["cpu_time"] + computes.get("wait.cpu", 0.0) <= 0.4, computes
+    assert 0.2 < computes["cpu_time"] + computes.get("wait.cpu", 0.0) <= whole["computes"] + 0.04, computes
     assert "wait.sleep" not in computes or computes["wait.sleep"] < 0.06
     half = causes(spans["half"])
-    assert 0.08 < half["wait.sleep"] < 0.25, half
-    assert 0.08 < half["cpu_time"] + half.get("wait.cpu", 0.0) < 0.25, half
+    computed = half["cpu_time"] + half.get("wait.cpu", 0.0)
+    assert 0.08 < half["wait.sleep"] < whole["half"] - 0.1, half
+    assert 0.08 < computed < whole["half"] - 0.1, half
+    assert half["wait.sleep"] + computed == pytest.approx(whole["half"], abs=0.06), half
     collects = spans["collects"]
-    seconds = (collects["end"] - collects["start"]) / 1e9
-    assert 0.3 * seconds < causes(collects)["gc_time"] <= seconds, collects["attributes"]
+    assert 0.3 * whole["collects"] < causes(collects)["gc_time"] <= whole["collects"], collects["attributes"]
     thread = spans["on a thread"]
-    assert 0.1 < causes(thread)["cpu_time"] + causes(thread).get("wait.cpu", 0.0) <= 0.6, thread["attributes"]
+    computed = causes(thread)["cpu_time"] + causes(thread).get("wait.cpu", 0.0)
+    assert 0.1 < computed <= whole["on a thread"] + 0.04, thread["attributes"]
     assert isinstance(thread["attributes"]["thread.id"], int)
     assert all("thread.id" not in spans[name]["attributes"] for name in ("sleeps", "computes", "startup"))
 
 
+@pytest.mark.timed
 def test_root_names_what_holds_the_critical_path_its_share_and_why(run_python, spans_of, tmp_path):
     result = run_python(
         """
@@ -107,11 +112,12 @@ def test_root_names_what_holds_the_critical_path_its_share_and_why(run_python, s
     )
 
     assert 0 == result.returncode, result.stderr
-    root = next(span for span in spans_of(tmp_path) if span["name"] == "startup")
+    spans = {span["name"]: span for span in spans_of(tmp_path)}
+    root = spans["startup"]
     assert "DeviceManager" == root["attributes"]["otel_perf.bottleneck"]
     assert "sleep" == root["attributes"]["otel_perf.bottleneck.reason"]
-    share = 0.5 / ((root["end"] - root["start"]) / 1e9)
-    assert share == pytest.approx(root["attributes"]["otel_perf.bottleneck.share"], abs=0.1)
+    share = (spans["DeviceManager"]["end"] - spans["DeviceManager"]["start"]) / (root["end"] - root["start"])
+    assert root["attributes"]["otel_perf.bottleneck.share"] == pytest.approx(share, abs=0.01)
 
 
 def test_slow_import_names_the_line_that_imports(run_python, spans_of, tmp_path):

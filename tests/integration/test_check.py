@@ -436,6 +436,7 @@ for code in (child, "import otel_perf as perf; perf.init('helper'); perf.ready()
     assert 0 == check("--process", names["shop"]["process"]).returncode
 
 
+@pytest.mark.timed
 def test_json_says_all_there_is_to_say(program, check, budgets):
     budgets('[budgets.ui]\nmetric = "otel_perf.startup.phase.duration{phase=UI}"\nmax = "1ms"\nseverity = "critical"')
     program(GOOD)

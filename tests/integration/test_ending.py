@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 BUSY_THREADS = """
     import threading
     import otel_perf as perf
@@ -60,6 +62,7 @@ def test_threads_at_work_while_the_process_ends_leave_whole_traces(run_python, s
     assert_whole(spans_of(tmp_path), assert_whole_tree)
 
 
+@pytest.mark.timed
 def test_ready_on_another_thread_divides_the_calls_in_progress(run_python, spans_of, tmp_path, assert_whole_tree):
     result = run_python(
         """
@@ -154,6 +157,7 @@ def test_forked_child_does_not_end_its_parents_span_again(run_python, spans_of, 
     assert 1 == [span["name"] for span in spans].count("in the child")
 
 
+@pytest.mark.timed
 def test_term_while_the_import_lock_is_held_ends_at_once_and_loses_nothing(run_python, spans_of, tmp_path):
     """The interpreter holds that lock for moments only; the program holds it here as an import does then."""
     program = """

@@ -91,6 +91,7 @@ def shop(run_python: Callable[..., Any], tmp_path: Path, metrics_of: Any, spans_
     return run
 
 
+@pytest.mark.timed
 def test_exemplars_are_the_slowest_calls_and_their_spans_lasted_as_long(shop):
     points, spans = shop()
     by_id = {(span["trace_id"], span["span_id"]): span for span in spans}

@@ -347,6 +347,7 @@ def test_every_line_is_one_json_object_with_its_resource(run_python, tmp_path):
             assert {"service.name", "service.instance.id", "process.pid", "telemetry.distro.name"} <= keys
 
 
+@pytest.mark.timed
 def test_finished_spans_are_on_disk_within_half_a_second(run_python, tmp_path):
     program = """
     import glob, time

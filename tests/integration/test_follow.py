@@ -545,6 +545,7 @@ def test_what_goes_for_want_of_room_is_lost_only_if_it_was_to_be_sent(off, tmp_p
 
 
 @official_protocols
+@pytest.mark.timed
 def test_spans_of_a_start_wait_for_its_root_and_go_in_one_request(protocol, folder, receiver, follow, send_all):
     there = receiver()
     follower = follow(folder, endpoints(there, protocol), hold=60.0)
@@ -582,6 +583,7 @@ def test_start_whose_root_never_comes_is_sent_after_the_hold(folder, receiver, f
 
 @every_protocol
 @pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.timed
 def test_refused_for_now_is_sent_again_when_the_receiver_said_and_arrives_once(
     protocol, status, folder, receiver, follow, send_all
 ):
@@ -722,6 +724,7 @@ def test_receiver_that_comes_back_gets_everything_once(protocol, folder, receive
 
 
 @every_protocol
+@pytest.mark.timed
 def test_silent_receiver_costs_one_timeout_a_step_and_an_exit_no_more_than_its_limit(
     protocol, folder, receiver, follow
 ):
@@ -752,6 +755,7 @@ def test_close_sends_what_is_left_within_its_limit(protocol, folder, receiver, f
 
 
 @every_protocol
+@pytest.mark.timed
 def test_close_waits_no_longer_than_its_limit_for_a_receiver_that_stopped_answering(
     protocol, folder, receiver, follow, send_all
 ):
@@ -816,6 +820,7 @@ def test_rest_for_grpc_stays_and_is_marked_for_a_later_process(folder, receiver)
     assert (folder / "sent.json").exists()
 
 
+@pytest.mark.timed
 def test_rest_is_given_up_at_the_limit(folder, receiver):
     (folder / "traces.jsonl").write_bytes(line([span(1)]))
     there = receiver()

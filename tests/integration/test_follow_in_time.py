@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.timed
+
 PAUSE, LIMIT = 0.1, 0.5  # seconds between two bytes, and for a request
 BYTES = 50  # after so many it gives up: a request without a limit is over, too
 OK = b"HTTP/1.1 200 OK\r\n"

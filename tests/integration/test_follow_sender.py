@@ -94,6 +94,7 @@ def assert_same(spans_of: Any, tmp_path: Path, there: Any) -> None:
     assert len(written) == len(got)
 
 
+@pytest.mark.timed
 def test_short_program_is_sent_at_exit_as_json_whole_and_once(
     run, receiver, tmp_path, spans_of, metrics_of, assert_whole_tree
 ):
@@ -116,6 +117,7 @@ def test_short_program_loads_nothing_of_opentelemetry(run, receiver):
 
 
 @protocols
+@pytest.mark.timed
 def test_long_program_is_sent_by_the_official_exporters_whole_and_once(
     run, protocol, receiver, tmp_path, spans_of, assert_whole_tree
 ):
@@ -146,6 +148,7 @@ def test_program_that_ends_while_the_exporters_are_loaded_is_sent_whole_and_once
 
 
 @pytest.mark.parametrize("program", ["", LONG], ids=["short", "long"])
+@pytest.mark.timed
 def test_dead_receiver_is_one_line_and_an_exit_in_time_and_the_next_process_sends_what_is_left(
     program, run, receiver, tmp_path, spans_of
 ):
@@ -164,6 +167,7 @@ def test_dead_receiver_is_one_line_and_an_exit_in_time_and_the_next_process_send
 
 
 @pytest.mark.parametrize("program", ["", LONG], ids=["short", "long"])
+@pytest.mark.timed
 def test_silent_receiver_keeps_the_exit_no_longer_than_its_limit(program, run, receiver, tmp_path, spans_of):
     there = receiver()
     there.behave(silent=True)
@@ -347,6 +351,7 @@ def test_program_without_ready_is_followed_from_ten_seconds_after_init(receiver,
     assert_same(spans_of, tmp_path, there)
 
 
+@pytest.mark.timed
 def test_event_loop_goes_on_while_exporters_are_loaded_and_spans_are_sent(run, receiver):
     """The bound is generous, machines are noisy; what a paced thread really costs is measured by the benchmarks."""
     program = """

@@ -131,6 +131,7 @@ def runs(folder):
 # --- importtime -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timed
 def test_log_has_the_modules_nesting_and_times_of_our_own_recording(said, program, tmp_path, spans_of):
     """Under ``otel-perf run`` other modules are loaded before the program; what it imports itself is the same.
 

@@ -95,6 +95,7 @@ open("times.json", "w").write(json.dumps({name: sys.modules[name].took * 1e9 for
 """
 
 
+@pytest.mark.timed
 def test_imports_in_two_threads_at_once_have_their_own_times_and_children(slow_modules, spans_after, tmp_path):
     spans = spans_after(TWO_THREADS)
 
@@ -111,6 +112,7 @@ def test_imports_in_two_threads_at_once_have_their_own_times_and_children(slow_m
     assert min(span["end"] for span in slow) - max(span["start"] for span in slow) > 300 * MS  # they overlap
 
 
+@pytest.mark.timed
 def test_the_share_of_overlapping_imports_is_their_union(slow_modules, spans_after):
     """Threads that carry the phase's context: its self time is what neither import covers, never less than nothing."""
     spans = spans_after(
@@ -156,6 +158,7 @@ for _ in range(1000):
 """
 
 
+@pytest.mark.timed
 def test_failed_imports_are_seen_each_time_and_repeated_ones_once(module, run_python, spans_of, tmp_path):
     module("opt.py", "import time\ntime.sleep(0.08)\nraise ImportError('no such device')\n")
 
@@ -245,6 +248,7 @@ def importtime(text: str) -> dict[str, list[tuple[int, int]]]:
     return found
 
 
+@pytest.mark.timed
 def test_times_agree_with_importtime_of_the_same_process(run_python, spans_of, tmp_path):
     code = (
         "import asyncio, unittest.mock, sqlite3, http.server, email.mime.text, multiprocessing.pool, decimal, ctypes\n"

@@ -162,6 +162,7 @@ def test_slow_processors_of_the_application_do_not_hold_our_files_back(run_pytho
     assert "100\n" == run_python(program).stdout
 
 
+@pytest.mark.timed
 def test_what_init_costs_is_counted_with_what_it_loads(run_python, spans_of, tmp_path):
     """By the program's clock, around the line that the program writes."""
     result = run_python(

@@ -106,6 +106,7 @@ SystemMetricsInstrumentor(config={"system.memory.usage": ["used"], "cpython.gc.c
 
 
 @linux
+@pytest.mark.timed
 def test_a_child_offers_its_own_values_and_never_its_parents(run_python):
     then = """
 parent = read()

@@ -150,6 +150,7 @@ def test_budget_on_a_rate_a_percentile_and_a_counter_of_the_application(run_pyth
     assert {"rate", "slow", "queue"} == {event["attributes"]["budget"] for event in alerts(logs_of(tmp_path))}
 
 
+@pytest.mark.timed
 def test_percentile_is_never_more_than_the_longest_call_whatever_bucket_that_falls_into(run_python, logs_of, tmp_path):
     """The bucket of 200 ms ends at 250 ms: no call was as long as that."""
     result = run_python(
@@ -184,6 +185,7 @@ def test_percentile_is_never_more_than_the_longest_call_whatever_bucket_that_fal
 
 
 @linux
+@pytest.mark.timed
 def test_idle_budget_is_judged_only_while_no_tracked_work_runs(run_python, logs_of, tmp_path):
     """Busy outside of tracked work is not idle, busy inside is the work's."""
     (tmp_path / "otel-perf.toml").write_text('[budgets.idle]\nmax = "0.1 cores"\nfor = "2s"\n')
@@ -220,6 +222,7 @@ def test_idle_budget_is_judged_only_while_no_tracked_work_runs(run_python, logs_
 
 @linux
 @pytest.mark.parametrize("sampler", ["proc", "psutil"])
+@pytest.mark.timed
 def test_process_is_sampled_every_second(sampler, run_python, metrics_of, tmp_path):
     result = run_python(
         """
@@ -288,6 +291,7 @@ def test_bad_sampler_is_named_once_with_what_is_taken(run_python):
 
 
 @linux
+@pytest.mark.timed
 def test_forked_child_is_sampled_on_its_own(run_python, metrics_of, tmp_path):
     result = run_python(
         """
@@ -314,6 +318,7 @@ def test_forked_child_is_sampled_on_its_own(run_python, metrics_of, tmp_path):
     assert child[0] < 1.5 < parent[-1]
 
 
+@pytest.mark.timed
 def test_phase_that_is_opened_on_two_call_paths_is_one_series(run_python, metrics_of, tmp_path):
     result = run_python(
         """

@@ -210,6 +210,7 @@ def test_asynchronous_generators_that_a_loop_closes_at_its_end_close_in_order(re
 # --- generators (C8) --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timed
 def test_a_generators_time_is_that_of_its_body_and_not_of_its_consumer(record: Any) -> None:
     found = record("""
         @perf.profile
@@ -341,6 +342,7 @@ def test_interleaved_generators_do_not_become_each_others_children(record: Any) 
 # --- totals (C10) -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timed
 def test_recursion_is_counted_at_every_level_but_timed_once(record: Any) -> None:
     found = record("""
         @perf.profile
@@ -365,6 +367,7 @@ def test_recursion_is_counted_at_every_level_but_timed_once(record: Any) -> None
 
 
 @pytest.mark.parametrize("wait", ["asyncio.sleep(.1)", "asyncio.to_thread(time.sleep, .1)"])
+@pytest.mark.timed
 def test_children_that_run_at_the_same_time_are_taken_off_once(record: Any, wait: str) -> None:
     found = record(f"""
         @perf.profile

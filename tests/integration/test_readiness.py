@@ -86,6 +86,7 @@ FIRST = ["", "import otel_perf; otel_perf.init(service='s')"]
 
 
 @pytest.mark.parametrize("first", FIRST, ids=["unchanged", "with init()"])
+@pytest.mark.timed
 def test_server_that_never_says_so_is_ready_when_it_listens_and_its_root_is_on_disk(
     first, server, spans_of, logs_of, tmp_path
 ):
@@ -137,6 +138,7 @@ LISTEN = """
     ("family", "address"),
     [("socket.AF_INET", '("127.0.0.1", 0)'), ("socket.AF_INET6", '("::1", 0)'), ("socket.AF_UNIX", '"server.sock"')],
 )
+@pytest.mark.timed
 def test_socket_that_listens_is_ready(family, address, ready):
     rule, seconds = ready(LISTEN.format(family=family, address=address, after=""))
 
@@ -144,6 +146,7 @@ def test_socket_that_listens_is_ready(family, address, ready):
     assert 0.2 < seconds < 0.9, "between the look at which it did not listen and the one at which it did"
 
 
+@pytest.mark.timed
 def test_loop_that_never_listens_is_ready_when_it_first_idles(ready):
     rule, seconds = ready(
         """
@@ -166,6 +169,7 @@ def test_asyncio_loop_without_a_server_is_ready_when_it_first_idles(ready):
     assert "idle" == rule
 
 
+@pytest.mark.timed
 def test_main_module_that_ends_while_threads_go_on_is_ready_then(ready):
     rule, seconds = ready(
         """
@@ -192,6 +196,7 @@ def test_waiting_for_a_child_process_is_no_idling(ready):
     assert seconds > 1.2
 
 
+@pytest.mark.timed
 def test_ready_said_after_a_rule_has_fired_wins(ready):
     """The program has no init(): nobody knows that it will call ready()."""
     rule, seconds = ready(
@@ -206,6 +211,7 @@ def test_ready_said_after_a_rule_has_fired_wins(ready):
     assert 0.8 < seconds < 1.3
 
 
+@pytest.mark.timed
 def test_program_with_its_own_init_that_never_says_so_is_ready_when_it_listens(ready):
     rule, seconds = ready(
         "import otel_perf\notel_perf.init()\n"
@@ -255,6 +261,7 @@ def test_phase_that_sleeps_is_no_idling_of_a_program_with_its_own_init(ready):
     assert "exit" == rule
 
 
+@pytest.mark.timed
 def test_loop_of_a_program_with_its_own_init_is_ready_when_it_first_idles(ready):
     rule, seconds = ready("import otel_perf, time\notel_perf.init()\ntime.sleep(1.5)\n")
 
@@ -271,6 +278,7 @@ def test_loop_of_a_program_with_its_own_init_is_ready_when_it_first_idles(ready)
         ("listen", "listen", 0.2, 0.9),
     ],
 )
+@pytest.mark.timed
 def test_rule_that_is_named_is_the_only_one(when, rule, least, most, ready, unused_port):
     program = LISTEN.format(family="socket.AF_INET", address=f'("127.0.0.1", {unused_port})', after="")
 
@@ -299,6 +307,7 @@ def test_rule_that_is_none_is_named_once_with_what_is_taken_instead(run_python, 
     assert "exit" == root_of(spans_of, tmp_path)["attributes"]["otel_perf.ready"]
 
 
+@pytest.mark.timed
 def test_named_rule_ends_the_start_of_a_program_with_init_too(run_python, spans_of, tmp_path):
     result = run_python(
         "import otel_perf, time\notel_perf.init()\ntime.sleep(1)\n", env={"OTEL_PERF_READY_WHEN": "200ms"}
@@ -337,6 +346,7 @@ def test_usable_after_ready_is_an_event_with_the_ids_of_the_root(run_python, spa
 
 
 @pytest.mark.parametrize(("when", "rule", "least", "most"), [("200ms", "delay", 0.199, 0.3), ("", "exit", 1.5, 5)])
+@pytest.mark.timed
 def test_without_looking_at_the_process_a_named_rule_holds_and_none_is_inferred(when, rule, least, most, ready):
     found, seconds = ready("import time\ntime.sleep(1.5)\n", OTEL_PERF_READY_WHEN=when, OTEL_PERF_WATCH="0")
 

@@ -96,6 +96,7 @@ def everything(run_python, tmp_path):
     return tmp_path
 
 
+@pytest.mark.timed
 def test_report_names_the_lines_to_change_and_what_they_save(everything, as_json):
     start = as_json()["start"]
 
@@ -116,6 +117,7 @@ def test_bottleneck_on_the_root_is_the_one_that_the_report_names(everything, as_
     assert [first["name"], pytest.approx(first["share"], abs=0.001), first["reason"]] == told
 
 
+@pytest.mark.timed
 def test_imports_after_the_start_are_listed_and_not_part_of_it(everything, as_json, report):
     """C3: 150 ms that a lazy import costs its first user."""
     found = as_json()

@@ -62,6 +62,7 @@ def command(run_python, recorded):
     return run
 
 
+@pytest.mark.timed
 def test_numbers_of_the_report_are_those_that_were_sampled(command, recorded, metrics_of):
     whole = json.loads(command("report", "--json"))
     points = [one for one in metrics_of(recorded) if one["metric"] == "process.memory.usage"]
@@ -83,6 +84,7 @@ def test_numbers_of_the_report_are_those_that_were_sampled(command, recorded, me
     assert "5 MB (rss), 150 MB (memory)" in text
 
 
+@pytest.mark.timed
 def test_alerts_stand_in_the_order_of_time_with_their_end(command):
     whole = json.loads(command("report", "--json"))
 

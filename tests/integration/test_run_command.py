@@ -540,6 +540,7 @@ def test_a_shell_script_that_starts_python_is_recorded(write, same_as_plain, tmp
 
 
 @needs_posix
+@pytest.mark.timed
 def test_a_start_within_a_script_begins_at_its_own_process(write, run_program, tmp_path, spans_of):
     """Not where ``run`` began: the shell may have worked for an hour before it."""
     write("script", f"#!/bin/sh\nsleep 0.7\n{sys.executable} -c pass\ntrue\n", 0o755)
@@ -702,6 +703,7 @@ def test_no_children_leaves_no_trace_in_what_the_program_starts(write, run_progr
 
 
 @needs_posix
+@pytest.mark.timed
 def test_a_program_that_execs_another_leaves_both_records(write, same_as_plain, tmp_path, spans_of, processes):
     write(
         "first.py", "import os, sys, time\ntime.sleep(0.6)\nos.execv(sys.executable, [sys.executable, 'second.py'])\n"
@@ -775,6 +777,7 @@ def test_a_fork_is_not_warned_of_because_of_our_thread(write, same_as_plain, tmp
 # --- what is recorded -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timed
 def test_a_program_that_never_calls_ready_is_measured_whole(
     write, start_program, spans_of, tmp_path, assert_whole_tree
 ):

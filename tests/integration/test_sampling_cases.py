@@ -282,6 +282,7 @@ def test_warning_is_recorded_as_an_event_by_each_process_and_said_once(record, n
 
 
 @linux
+@pytest.mark.timed
 def test_psutil_through_init_agrees_with_proc_of_the_same_second(record):
     pytest.importorskip("psutil", reason="needs psutil")
     run = record(
@@ -363,6 +364,7 @@ def grouped(folder: Path, membership: str, files: Mapping[str, Mapping[str, obje
 
 
 @linux
+@pytest.mark.timed
 def test_limits_of_the_container_are_facts_denominators_and_in_the_report(record, namespaces, tmp_path, logs_of):
     def task(name: str) -> Callable[[], Run]:
         folder = tmp_path / f"groups-{name.replace(' ', '-')}"
@@ -470,6 +472,7 @@ def test_every_share_says_of_what_it_is(record, namespaces, tmp_path):
 
 
 @posix
+@pytest.mark.timed
 def test_forked_worker_begins_anew_with_its_own_ids_uptime_and_cpu(record, spans_of):
     """One child as the case has it, gone after 0.2 s, and one that lives long enough to be sampled."""
     run = record(
@@ -529,6 +532,7 @@ def test_forked_worker_begins_anew_with_its_own_ids_uptime_and_cpu(record, spans
 
 @linux
 @pytest.mark.slow
+@pytest.mark.timed
 def test_an_idle_program_with_a_gibibyte_in_use_pays_little_for_being_sampled(record):
     """The goal of `make bench` is 0.06 % of a core; a machine that runs other tests has cold caches: three times that."""
     run = record(

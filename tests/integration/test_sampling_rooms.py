@@ -82,6 +82,7 @@ def cpu_seconds(pid: int) -> float:
 @linux
 @pytest.mark.parametrize("name", ["proc", "psutil"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+@pytest.mark.timed
 def test_cpu_of_a_known_load_agrees_with_proc_from_outside(
     sampled: Callable[..., subprocess.Popen[str]], share: float, name: str
 ) -> None:
@@ -103,6 +104,7 @@ def test_cpu_of_a_known_load_agrees_with_proc_from_outside(
 @linux
 @pytest.mark.skipif(not shutil.which("taskset"), reason="needs taskset")
 @pytest.mark.parametrize("name", ["proc", "psutil"])
+@pytest.mark.timed
 def test_utilization_is_a_share_of_the_cpus_that_may_be_used(
     sampled: Callable[..., subprocess.Popen[str]], name: str
 ) -> None:
@@ -123,6 +125,7 @@ def test_utilization_is_a_share_of_the_cpus_that_may_be_used(
     assert sum(points) / len(points) >= outside - 0.15
 
 
+@pytest.mark.timed
 def test_two_samplers_of_one_process_do_not_shorten_each_others_interval() -> None:
     """On the peer a second reader of one object is always at 0.0."""
     both = [sampler.choose(name, clock.now(), lambda *_: None) for name in ("psutil", "psutil")]
@@ -168,6 +171,7 @@ BROKEN = {
 
 @pytest.mark.skipif(sys.platform == "win32", reason="num_fds is not there to be deleted")
 @pytest.mark.parametrize("broken", BROKEN)
+@pytest.mark.timed
 def test_a_function_of_psutil_that_fails_takes_its_own_metrics_only(
     sampled: Callable[..., subprocess.Popen[str]], broken: str
 ) -> None:
@@ -189,6 +193,7 @@ def test_a_function_of_psutil_that_fails_takes_its_own_metrics_only(
 
 
 @linux
+@pytest.mark.timed
 def test_a_stopped_process_has_one_gap_and_no_burst_after_it(sampled: Callable[..., subprocess.Popen[str]]) -> None:
     process = sampled(every=0.5, program="work = lambda: spin(0.5)")
     before = [next_of(process) for _ in range(2)][-1]
@@ -210,6 +215,7 @@ def test_a_stopped_process_has_one_gap_and_no_burst_after_it(sampled: Callable[.
 
 
 @linux
+@pytest.mark.timed
 def test_memory_and_threads_are_what_proc_says_in_the_same_second(
     sampled: Callable[..., subprocess.Popen[str]],
 ) -> None:
@@ -252,6 +258,7 @@ def work():
 @linux
 @pytest.mark.slow
 @pytest.mark.parametrize("gib", [0, 1])
+@pytest.mark.timed
 def test_sampling_an_idle_process_costs_little_of_a_core(
     sampled: Callable[..., subprocess.Popen[str]], gib: int
 ) -> None:

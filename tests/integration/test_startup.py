@@ -123,6 +123,7 @@ def test_phases_nest_and_last_as_long_as_they_lasted(spans_after):
     assert "ready()" == root["attributes"]["otel_perf.ready"]
 
 
+@pytest.mark.timed
 def test_phases_in_threads_and_async_code_have_the_right_parents(spans_after):
     spans = spans_after(
         """

@@ -298,6 +298,7 @@ def test_two_ranges_of_the_flame_graph_add_up_to_the_whole(viewer, report):
         assert numbers[:2] == pytest.approx([sum(one) for one in zip(*parts, strict=True)], abs=1e-8), path
 
 
+@pytest.mark.timed
 def test_functions_of_a_range_are_those_that_ended_in_it(viewer):
     middle = middle_of(viewer)
     whole = {row["name"]: row for row in viewer.get("/newest/first/functions")["functions"]}
@@ -388,6 +389,7 @@ def test_without_the_extra_it_says_what_to_install(recorded, refused, tmp_path):
     assert (2, "", "otel-perf view: Starlette and uvicorn are not installed: pip install 'otel-perf[view]'\n") == found
 
 
+@pytest.mark.timed
 def test_ctrl_c_ends_it_quietly_with_pages_open(recorded, make_viewer):
     viewer = make_viewer(recorded)
     with viewer.events() as events:

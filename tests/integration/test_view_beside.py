@@ -104,6 +104,7 @@ def test_it_is_no_child_of_the_program_and_leaves_its_folder_alone(tmp_path, sta
 
 
 @pytest.mark.parametrize("way", ["init", "run"])
+@pytest.mark.timed
 def test_program_ends_when_it_ends_and_its_pipes_with_it(tmp_path, start_program, write, way):
     """Whoever reads the program's output waits for its end; the server must not keep that open."""
     program = write("program.py", PROGRAM.format(view=way == "init", seconds=1.5, after="print('done')"))
@@ -117,6 +118,7 @@ def test_program_ends_when_it_ends_and_its_pipes_with_it(tmp_path, start_program
     assert ADDRESS.fullmatch(errors.decode())
 
 
+@pytest.mark.timed
 def test_init_does_not_wait_for_it(run_python):
     result = run_python(
         """

@@ -76,6 +76,7 @@ def test_flame_graph_of_the_start_says_what_the_report_says(recorded, run, total
     assert ["25", "k"] == tiny[-2:]
 
 
+@pytest.mark.timed
 def test_waterfall_is_bounded_and_says_how_much_of_each_row_is_on_the_path(recorded, totals, make_viewer):
     viewer = read(make_viewer(recorded))
 

@@ -199,6 +199,7 @@ def test_what_is_over_is_silent_but_for_a_sign_of_life(tmp_path, make_viewer, be
     assert "state" not in heard
 
 
+@pytest.mark.timed
 def test_alert_is_pushed_within_seconds_of_being_raised(tmp_path, make_viewer, start_program):
     start_program([sys.executable, PROGRAMS / "viewed.py", "8"], None, env=environment())
     viewer = make_viewer(tmp_path)
@@ -390,6 +391,7 @@ def test_pages_that_go_make_room_for_others(tmp_path, make_viewer, begin):
     page.close()
 
 
+@pytest.mark.timed
 def test_page_that_reads_nothing_holds_nobody_up(tmp_path, make_viewer, begin):
     begin()
     viewer = make_viewer(tmp_path)

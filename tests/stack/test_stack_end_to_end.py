@@ -207,6 +207,7 @@ CLOCKED = """
 """
 
 
+@pytest.mark.timed
 def test_event_is_a_sample_and_a_start_is_a_trace_within_seconds(
     process_stack, start, service, tmp_path, spans_of, record_property
 ):

@@ -245,6 +245,7 @@ def test_ascii_is_enough(program, terminal):
     assert re.search(r"memory \(RSS\) +-+", SEQUENCE.sub("", top.data.decode()))
 
 
+@pytest.mark.timed
 def test_top_costs_less_than_a_twentieth_of_a_core(program, terminal):
     program()
     top = terminal("top")

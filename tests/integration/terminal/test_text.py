@@ -11,6 +11,7 @@ from itertools import pairwise
 import pytest
 
 
+@pytest.mark.timed
 def test_a_pipe_has_a_line_a_second_until_the_program_has_ended(program, start_program, otel_perf, tmp_path):
     program()
     top = start_program([*otel_perf, "top"], None, env={"COLUMNS": None})
@@ -55,6 +56,7 @@ def test_lines_end_with_their_number(program, output):
     assert re.match(pattern, lines[-1])
 
 
+@pytest.mark.timed
 def test_a_run_that_is_over_is_told_at_once(program, output, tmp_path):
     shop = program()
     (tmp_path / "end").touch()

@@ -188,6 +188,7 @@ def test_a_resized_window_is_filled_at_once(program, window):
         shell.until(lambda lines, height=height: filled(lines, height))
 
 
+@pytest.mark.timed
 def test_an_alert_is_seen_within_two_seconds_and_so_is_its_end(program, window, tmp_path):
     shop = program()
     shell = window()

@@ -5,6 +5,7 @@ The server is a real `otel-perf view`, the page a client with a stream of events
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import re
@@ -79,18 +80,27 @@ class Server:
         line = self.process.stdout.readline()
         match = re.search(r":(\d+)/\?token=(\S+)", line)
         assert match, line
-        self.port, self.token = int(match[1]), match[2]
-        self.headers = {"Cookie": f"otel_perf_{self.port}={self.token}"}
+        self.port = int(match[1])
+        self.headers: dict[str, str] = {}
+        self.headers["Cookie"] = self._asked(f"/?token={match[2]}", 303)[0]["set-cookie"].partition(";")[0]
         self.usage = psutil.Process(self.process.pid)
 
     def get(self, path: str) -> tuple[Any, float]:
         """Return an answer and the seconds that it took."""
         begun = time.perf_counter()
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        connection.request("GET", f"/api/runs/newest/first{path}", headers=self.headers)
-        body = connection.getresponse().read()
-        connection.close()
+        _, body = self._asked(f"/api/runs/newest/first{path}", 200)
         return json.loads(body), time.perf_counter() - begun
+
+    def _asked(self, address: str, status: int) -> tuple[Any, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request("GET", address, headers=self.headers)
+            response = connection.getresponse()
+            body = response.read()
+        finally:
+            connection.close()
+        assert response.status == status, f"{address}: {response.status} {body[:200]!r}"
+        return response.headers, body
 
     def cpu(self) -> float:
         """Return the seconds of CPU that it has used."""
@@ -103,14 +113,15 @@ class Server:
 
         def read() -> None:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-            connection.request("GET", "/api/runs/newest/first/events", headers=self.headers)
-            response, name = connection.getresponse(), ""
-            while line := response.readline():
-                key, _, value = line.decode().rstrip("\n").partition(": ")
-                if key == "event":
-                    name = value
-                elif key == "data":
-                    heard.append((time.time(), name, json.loads(value)))
+            with contextlib.closing(connection), contextlib.suppress(ConnectionError):  # the server is killed
+                connection.request("GET", "/api/runs/newest/first/events", headers=self.headers)
+                response, name = connection.getresponse(), ""
+                while line := response.readline():
+                    key, _, value = line.decode().rstrip("\n").partition(": ")
+                    if key == "event":
+                        name = value
+                    elif key == "data":
+                        heard.append((time.time(), name, json.loads(value)))
 
         threading.Thread(target=read, daemon=True).start()
         return heard
@@ -167,36 +178,41 @@ def _opened(folder: Path, bursts: int) -> list[Row]:
 def _followed(folder: Path, seconds: float) -> list[Row]:
     measure.progress(f"view: following {RATE:,} spans a second")
     program = _program(folder, STEADY % (seconds + 8, RATE))
-    server = Server(folder)
     try:
-        heard = server.listen()
-        while not any(name == "state" and data["spans"] for _, name, data in heard):
-            assert program.poll() is None, "the program is over, and no page has heard of it"
-            time.sleep(0.1)
-        time.sleep(3)
-        (_, _, before), used, begun = _last(heard), server.cpu(), time.perf_counter()
-        grown = server.usage.memory_info().rss
-        time.sleep(seconds)
-        (_, _, after), took = _last(heard), time.perf_counter() - begun
-        share = (server.cpu() - used) / took
-        rate = (after["spans"] - before["spans"]) / took
-        late = [moment - data["last"] / 1e3 for moment, name, data in heard if name == "state" and data["last"]]
-        memory = server.usage.memory_info().rss
-        return [
-            Row(GROUP, f"CPU while {rate:,.0f} spans a second arrive, a page open", share, "%", goal=Goal(at_most=0.5)),
-            Row(GROUP, "age of the newest record when it is pushed", measure.median(late), "s", goal=Goal(at_most=2.0)),
-            Row(
-                GROUP,
-                "memory of the server then",
-                memory,
-                "B",
-                note=f"{(memory - grown) / 2**20:.1f} MiB more than before",
-            ),
-        ]
+        while not list(folder.glob(".otel-perf/*/*/traces.jsonl")):
+            assert program.poll() is None, "the program is over, and has recorded nothing"
+            time.sleep(0.05)
+        server = Server(folder)
+        try:
+            return _arriving(server, seconds)
+        finally:
+            server.close()
     finally:
-        server.close()
         program.kill()
         program.wait()
+
+
+def _arriving(server: Server, seconds: float) -> list[Row]:
+    heard = server.listen()
+    until = time.monotonic() + 10
+    while not any(name == "state" and data["spans"] for _, name, data in heard):
+        assert time.monotonic() < until, "no page has heard of the program"
+        time.sleep(0.1)
+    time.sleep(3)
+    (_, _, before), used, begun = _last(heard), server.cpu(), time.perf_counter()
+    grown = server.usage.memory_info().rss
+    time.sleep(seconds)
+    (_, _, after), took = _last(heard), time.perf_counter() - begun
+    share = (server.cpu() - used) / took
+    rate = (after["spans"] - before["spans"]) / took
+    late = [moment - data["last"] / 1e3 for moment, name, data in heard if name == "state" and data["last"]]
+    memory = server.usage.memory_info().rss
+    more = f"{(memory - grown) / 2**20:.1f} MiB more than before"
+    return [
+        Row(GROUP, f"CPU while {rate:,.0f} spans a second arrive, a page open", share, "%", goal=Goal(at_most=0.5)),
+        Row(GROUP, "age of the newest record when it is pushed", measure.median(late), "s", goal=Goal(at_most=2.0)),
+        Row(GROUP, "memory of the server then", memory, "B", note=more),
+    ]
 
 
 def _last(heard: list[tuple[float, str, Any]]) -> tuple[float, str, Any]:

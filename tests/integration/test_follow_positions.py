@@ -12,6 +12,7 @@ import pytest
 from otel_perf.export import endpoint
 from otel_perf.export.follow import Follower, stream
 from otel_perf.export.follow.starts import ROOT
+from otel_perf.export.otlp_json import SENT_BY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,6 +106,29 @@ def test_who_goes_on_in_another_form_within_a_line_sends_each_record_once(
 
     assert list(range(200)) == sorted(came(there, signal))
     assert 200 - position["records"] == second.sent[signal]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("theirs", [False, True])
+def test_who_counts_other_spans_goes_on_without_losing_one(
+    theirs, protocol, folder, receiver, follow, monkeypatch, send_all
+):
+    """A program leaves out what the application's own exporter sends, replay does not: they count differently."""
+    data = json.loads(line("traces", range(100)))
+    scopes = data["resourceSpans"][0]["scopeSpans"]
+    scopes[0]["scope"]["attributes"] = [{"key": SENT_BY, "value": {"stringValue": "application"}}]
+    (folder / "traces.jsonl").write_text(json.dumps(data, separators=(",", ":")) + "\n", encoding="utf-8")
+    there = receiver()
+    monkeypatch.setattr(stream, "MAX_RECORDS", 30)
+    first = follow(there, live=False, theirs=theirs)
+    first.step()
+    first.end()
+    assert list(range(30) if theirs else range(50, 80)) == came(there, "traces")
+
+    send_all(follow(there, protocol, live=False, theirs=not theirs))
+
+    ours = set(range(50, 100))
+    assert (ours | set(range(30)) if theirs else set(range(100))) == set(came(there, "traces"))
 
 
 def test_end_of_all_series_that_was_sent_in_part_goes_on_where_it_stopped(

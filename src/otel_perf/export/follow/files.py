@@ -32,6 +32,7 @@ FORMAT = 1
 TAIL = 2 * 2**20  # bytes: the last words of a process are in its last lines
 FAR = 2**62  # an offset that no file has
 _NUMBERS = ("offset", "records", "sent", "refused")
+_MORE = ("ended", "planned", "theirs")  # 0 where they are not kept
 BEFORE = 4096  # bytes that say whether a file is still the same: more than a span or a point has
 _LAST_WORDS = {"logs.jsonl": b'"eventName":"otel_perf.process.ended"', "traces.jsonl": b'"key":"otel_perf.end",'}
 
@@ -47,19 +48,22 @@ class Position:
         ended: the offset at which the end of all its series was sent, 0 where it was not.
         planned: the offset behind the root of the start where it was known before the start's first span was sent, so
             that some of them may be folded; 0 where it was not.
+        theirs: 1 if spans that the application's own exporter sends are among *records*, 0 if they were left out.
     """
 
-    __slots__ = ("ended", "offset", "planned", "records", "refused", "sent")
+    __slots__ = ("ended", "offset", "planned", "records", "refused", "sent", "theirs")
 
     def __init__(
-        self, offset: int = 0, records: int = 0, sent: int = 0, refused: int = 0, *, ended: int = 0, planned: int = 0
-    ) -> None:
+        self, offset: int = 0, records: int = 0, sent: int = 0, refused: int = 0,
+        *, ended: int = 0, planned: int = 0, theirs: int = 0,
+    ) -> None:  # fmt: skip
         self.offset = offset
         self.records = records
         self.sent = sent
         self.refused = refused
         self.ended = ended
         self.planned = planned
+        self.theirs = theirs
 
 
 class Folder:
@@ -240,7 +244,7 @@ class Folder:
             return
 
         files = {
-            FILES[signal]: {name: getattr(at, name) for name in (*_NUMBERS, "ended", "planned")}
+            FILES[signal]: {name: getattr(at, name) for name in (*_NUMBERS, *_MORE)}
             for signal, at in self.positions.items()
         }
         only = {} if len(self.signals) == len(FILES) else {"signals": sorted(self.signals)}
@@ -386,8 +390,8 @@ def _position(files: Any, name: str) -> Position:
     found = [number for number in numbers if type(number) is int and number >= 0]
     if len(found) < len(numbers):
         return Position()
-    ended, planned = (one if type(one := kept.get(key)) is int else 0 for key in ("ended", "planned"))
-    return Position(*found[:4], ended=ended, planned=planned)
+    more = {key: one if type(one := kept.get(key)) is int else 0 for key in _MORE}
+    return Position(*found[:4], **more)
 
 
 def _lock(file: int) -> bool:

@@ -153,6 +153,7 @@ class Stream:
         del self._queue[: batch.entries]
         position = self.position
         position.offset, position.records = self._at = batch.offset, batch.inside
+        position.theirs = int(self.theirs)
         position.sent += sent
         position.refused += refused
         if self._ends and not self._queue:
@@ -198,6 +199,8 @@ class Stream:
         elif self.signal == "traces":
             self._look_for_start(begin, lines, pace)
         done = position.records if begin == position.offset else 0  # what was in between was removed just now
+        if done and lines and position.theirs != self.theirs and MARK in lines[0][0]:
+            done = 0  # others were counted: rather all of the line again than one of them never
         for line, after in lines:
             skipped = self.skipped if after > self._counted else Skipped()
             self._counted = max(self._counted, after)

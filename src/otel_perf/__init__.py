@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from .budgets import budget as budget
     from .metrics.instruments import counter as counter
     from .metrics.instruments import gauge as gauge
-    from .metrics.instruments import timer as timer
+    from .metrics.timers import timer as timer
     from .phases import enter_phase as enter_phase
     from .phases import phase as phase
     from .profiling import operation as operation
@@ -34,7 +34,7 @@ _ROOM = {
     "ready": "runtime",
     "report": "runtime",
     "shutdown": "runtime",
-    "timer": "metrics.instruments",
+    "timer": "metrics.timers",
     "usable": "runtime",
 }
 __all__ = [

@@ -13,7 +13,7 @@ from .alerts import OK, Alert, Evaluator, callbacks
 from .budgets import DEFINED, PHASE, STARTUP, in_force, own
 from .errors import ConfigError
 from .export.otlp_json import attributes, double, gauge_text, metric_text
-from .metrics import exemplars
+from .metrics import exemplars, measured
 from .metrics.misnamed import misnamed
 from .metrics.names import CORES, INSTRUMENTS, WRITTEN
 from .metrics.quantiles import quantile
@@ -152,8 +152,7 @@ class Monitor:
         """Record what a budget is: whoever reads the run may have another configuration, and not this program."""
         self._note(DEFINED, INFO, (0, 0), budget.fields())
         text = misnamed(budget)
-        instruments = sys.modules.get(f"{__package__}.metrics.instruments")
-        if text and (instruments is None or instruments.latest(budget.instrument, {}) is None):
+        if text and measured.latest(budget.instrument, {}) is None:
             self._complain(text, text)
 
     def _idle(self) -> bool | None:
@@ -240,8 +239,7 @@ class Monitor:
         if name == FUNCTION:
             return _function(budget)
         if budget.form == "quantile":
-            instruments = sys.modules.get(f"{__package__}.metrics.instruments")
-            found = None if instruments is None else instruments.durations(name, budget.selector)
+            found = measured.durations(name, budget.selector)
             return None if found is None else _quantile(budget.quantile, *found)
         return self._value(budget)
 
@@ -251,8 +249,7 @@ class Monitor:
             return self.tick.latest(name, budget.selector)
         if name == DROPPED:
             return float(self.dropped())
-        instruments = sys.modules.get(f"{__package__}.metrics.instruments")
-        return None if instruments is None else instruments.latest(name, budget.selector)
+        return measured.latest(name, budget.selector)
 
     def _take_rates(self, moment: float) -> None:
         """Note by how much the metrics grew of which a budget judges the rate."""
@@ -289,19 +286,14 @@ class Monitor:
         """Return the instruments that have values, with their kind and unit; those of the program's own too."""
         found = {key[0]: INSTRUMENTS[key[0]][:2] for key in self.tick.series()}
         found |= {name: WRITTEN[name][:2] for name in self._judged()}
-        instruments = sys.modules.get(f"{__package__}.metrics.instruments")
-        return found if instruments is None else found | instruments.observable()
+        return found | measured.observable()
 
     def values(self, name: str) -> Values:
         """Return the newest values of one of them, each with its attributes."""
         if name in INSTRUMENTS:
             return [(value, dict(key[1])) for key, value in self.tick.series().items() if key[0] == name]
         judged = self._judged().get(name)
-        instruments = sys.modules.get(f"{__package__}.metrics.instruments")
-        if judged is not None or instruments is None:
-            return judged or []
-        found: Values = instruments.observed(name)
-        return found
+        return measured.observed(name) if judged is None else judged
 
     def _judged(self) -> dict[str, Values]:
         """Return the newest values of what is not measured but judged, and of the start."""

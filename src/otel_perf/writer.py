@@ -230,9 +230,9 @@ class Writer:
         """Let the next statistics hold all that there are, not what changed alone."""
         for node in list(recorder.nodes):
             node[recorder.N_PATH].seen = 0
-        instruments = getattr(sys.modules.get(f"{__package__}.metrics.instruments"), "everything_again", None)
-        if instruments is not None:
-            instruments()
+        measured = sys.modules.get(f"{__package__}.metrics.measured")
+        if measured is not None:  # else none has been written
+            measured.everything_again()
         self._nodes, self._self_due = [], 0.0
         if self.monitor is not None:
             self.monitor.everything_again()
@@ -248,9 +248,10 @@ class Writer:
 
             self._nodes = nodes
             found = functions.function_metrics(self._since, clock.wall_ns(), changed, exemplars, until)
-        measured = getattr(sys.modules.get(f"{__package__}.metrics.instruments"), "instrument_metrics", None)
-        if measured is not None:  # else the program has none, or is about to load the room
-            found += measured(self._since, clock.wall_ns(), changed, until)
+        if f"{__package__}.metrics.instruments" in sys.modules:
+            from .metrics import measured
+
+            found += measured.instrument_metrics(self._since, clock.wall_ns(), changed, until)
         return found
 
     def _write_metrics(self, found: list[str], final: bool) -> bool:

@@ -19,7 +19,7 @@ from otel_perf.export.follow.convert import Converter, metrics_data
 from otel_perf.export.follow.temporality import Deltas
 from otel_perf.export.follow.wire_points import PointEncoder, request
 from otel_perf.export.json_values import Skipped
-from otel_perf.metrics import exemplars, functions, instruments
+from otel_perf.metrics import exemplars, functions, instruments, measured
 from otel_perf.metrics.exemplars import EVERY, OfFunctions, Slowest
 from otel_perf.recorder import CURRENT, ROOT, SPAN, Site, SpanState, Trace, plain_record
 
@@ -35,7 +35,7 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(recorder.state, "recording", True)
     monkeypatch.setattr(recorder.state, "startup", None)
     monkeypatch.setattr(recorder.state, "exemplars", "trace_based")
-    monkeypatch.setattr(instruments, "_instruments", {})
+    monkeypatch.setattr(instruments, "by_name", {})
     nodes, top, sites = recorder.nodes[:], dict(recorder.ROOT[0]), dict(recorder.sites)
     for each in (recorder.nodes, recorder.ROOT[0], recorder.sites, recorder.finished):
         each.clear()
@@ -201,7 +201,7 @@ def test_an_exemplar_that_waits_is_written_though_its_function_was_not_called_ag
 
 def of_timer(name: str = "lasted", until: float = math.inf) -> list[dict[str, Any]]:
     """Return the exemplars of a timer's points that are written now."""
-    texts = instruments.instrument_metrics(1, 2**62, None, until)
+    texts = measured.instrument_metrics(1, 2**62, None, until)
     metrics = [metric for metric in map(json.loads, texts) if metric["name"] == name]
     points = [point for metric in metrics for point in metric["exponentialHistogram"]["dataPoints"]]
     return [one for point in points for one in point.get("exemplars", [])]
@@ -328,7 +328,7 @@ def test_filter_says_which_durations_of_a_timer_are_taken(monkeypatch, rule, ins
     CURRENT.set(foreign(5 << 120))
     perf.timer("inside").record(0.5)
 
-    texts = instruments.instrument_metrics(1, 2**62, None)
+    texts = measured.instrument_metrics(1, 2**62, None)
     points = {json.loads(text)["name"]: json.loads(text)["exponentialHistogram"]["dataPoints"][0] for text in texts}
     for name, expected in (("inside", inside), ("outside", outside)):
         found = points[name].get("exemplars", [])

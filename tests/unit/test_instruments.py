@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import otel_perf as perf
-from otel_perf.metrics import instruments
+from otel_perf.metrics import instruments, measured, timers
 from otel_perf.recorder import BUCKETS, LOWEST, bucket_of
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ START, NOW = 1_000, 2**62  # nanoseconds: before and after all series
 @pytest.fixture(autouse=True)
 def _no_instruments(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give each test instruments of its own."""
-    monkeypatch.setattr(instruments, "_instruments", {})
+    monkeypatch.setattr(instruments, "by_name", {})
 
 
 def decoded(any_value: dict[str, Any]) -> Any:
@@ -44,7 +44,7 @@ def decoded(any_value: dict[str, Any]) -> Any:
 def written(changed: list[Any] | None = None, time: int = NOW) -> dict[str, list[Any]]:
     """Return the points that are written now by metric, each with its attributes decoded; a timer's with its count."""
     found: dict[str, list[Any]] = {}
-    for text in instruments.instrument_metrics(START, time, changed):
+    for text in measured.instrument_metrics(START, time, changed):
         metric = json.loads(text)
         (body,) = (metric[form] for form in ("sum", "gauge", "exponentialHistogram") if form in metric)
         for point in body["dataPoints"]:
@@ -86,7 +86,7 @@ def test_the_order_of_the_attributes_makes_no_series():
 
 @given(st.lists(st.tuples(st.integers(0, 2**70), st.sampled_from([None, {}, {"a": "b"}, {"a": 1}, {"a": True}]))))
 def test_sums_of_integers_are_exact(measurements):
-    instruments._instruments.clear()
+    instruments.by_name.clear()
     for amount, fields in measurements:
         perf.counter("c").add(amount, fields)
 
@@ -106,7 +106,7 @@ def test_values_that_are_equal_but_of_other_types_are_series_of_their_own():
 
 
 def written_again(name: str) -> list[Any]:
-    for series in instruments._instruments[name].series.values():
+    for series in instruments.by_name[name].series.values():
         series.seen = None
     return written()[name]
 
@@ -257,7 +257,7 @@ def test_values_of_odd_types_are_text_and_one_that_fails_costs_itself_only():
     for _ in range(2):
         perf.counter("c").add(1, {"odd": Odd(), "list": [1, "a"], "none": None, "bad": Broken(), 7: "seven"})
 
-    (point,) = json.loads(instruments.instrument_metrics(START, NOW)[0])["sum"]["dataPoints"]
+    (point,) = json.loads(measured.instrument_metrics(START, NOW)[0])["sum"]["dataPoints"]
     pairs = {pair["key"]: pair["value"] for pair in point["attributes"]}
     items = {"values": [{"intValue": "1"}, {"stringValue": "a"}]}
     assert {
@@ -344,9 +344,9 @@ def test_no_metric_is_longer_than_a_line_may_be():
     for user in range(2_000):
         perf.counter("c").add(1, {"user": f"{user}" + "x" * 1_000})
 
-    texts = instruments.instrument_metrics(START, NOW)
+    texts = measured.instrument_metrics(START, NOW)
 
-    assert max(map(len, texts)) < instruments.MAX_LINE
+    assert max(map(len, texts)) < measured.MAX_LINE
     assert 2_000 == sum(len(json.loads(text)["sum"]["dataPoints"]) for text in texts)
 
 
@@ -403,7 +403,7 @@ def test_unit_and_description_may_come_with_a_later_call():
     perf.counter("c", description="another")
     perf.timer("t", description="how long").record(1)
 
-    counted, timed = map(json.loads, instruments.instrument_metrics(START, NOW))
+    counted, timed = map(json.loads, measured.instrument_metrics(START, NOW))
     assert ("By", 'what "it" counts') == (counted["unit"], counted["description"])
     assert ("s", "how long") == (timed["unit"], timed["description"])
 
@@ -449,22 +449,22 @@ class FakeClock:
 @pytest.fixture
 def fake_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeClock]:
     fake = FakeClock()
-    monkeypatch.setattr(instruments, "now", fake)
+    monkeypatch.setattr(timers, "now", fake)
     return fake
 
 
 def durations(name: str) -> list[Any]:
     """Return sum, shortest and longest of each series, without their number."""
-    return [(s.value, s.low, s.high) for s in instruments._instruments[name].series.values()]
+    return [(s.value, s.low, s.high) for s in instruments.by_name[name].series.values()]
 
 
 @given(st.lists(st.floats(0, 1e6) | st.integers(0, 10**6), min_size=1))
 def test_a_timers_histogram_is_that_of_scale_0(seconds):
-    instruments._instruments.clear()
+    instruments.by_name.clear()
     for one in seconds:
         perf.timer("t").record(one)
 
-    point = json.loads(instruments.instrument_metrics(START, NOW)[0])["exponentialHistogram"]["dataPoints"][0]
+    point = json.loads(measured.instrument_metrics(START, NOW)[0])["exponentialHistogram"]["dataPoints"][0]
     expected = [0] * BUCKETS
     for one in seconds:
         expected[bucket_of(one)] += 1
@@ -660,7 +660,7 @@ def test_a_sum_is_cumulative_and_begins_with_its_first_value():
     time.sleep(0.002)
     perf.counter("c").add(1, {"later": "yes"})
 
-    metric = json.loads(instruments.instrument_metrics(START, NOW)[0])
+    metric = json.loads(measured.instrument_metrics(START, NOW)[0])
     starts = [int(point["startTimeUnixNano"]) for point in metric["sum"]["dataPoints"]]
     assert (2, True) == (metric["sum"]["aggregationTemporality"], metric["sum"]["isMonotonic"])
     assert before <= starts[0] <= begun < starts[1]
@@ -671,7 +671,7 @@ def test_no_series_begins_after_its_point_when_the_clock_was_set_back():
 
     for now in (START + 5, START - 5):
         perf.counter("c").add(1)
-        (text,) = instruments.instrument_metrics(START, now)
+        (text,) = measured.instrument_metrics(START, now)
         (point,) = json.loads(text)["sum"]["dataPoints"]
         assert int(point["startTimeUnixNano"]) <= int(point["timeUnixNano"]) == now
 
@@ -686,12 +686,12 @@ def test_a_budget_reads_the_sum_the_highest_value_and_the_longest_duration():
         perf.timer("t").record(fields["code"] / 1000, fields)
 
     def read(name: str, **selector: str) -> float | None:
-        return instruments.latest(name, selector)
+        return measured.latest(name, selector)
 
     assert (6, 4, 2, None) == (read("c"), read("c", kind="web"), read("c", kind="web", code="200"), read("c", no="x"))
     assert (500, 200, None) == (read("g"), read("g", code="200"), read("g", kind="x"))
     assert (0.5, 0.2, None) == (read("t"), read("t", code="200"), read("none"))
-    counts, shortest, longest = instruments.durations("t", {"kind": "web"})
+    counts, shortest, longest = measured.durations("t", {"kind": "web"})
     assert 2 == sum(counts)
     assert shortest <= longest
-    assert (None, None) == (instruments.durations("c", {}), instruments.durations("t", {"no": "x"}))
+    assert (None, None) == (measured.durations("c", {}), measured.durations("t", {"no": "x"}))

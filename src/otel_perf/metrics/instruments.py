@@ -1,8 +1,9 @@
-"""``counter``, ``gauge`` and ``timer``: what the application measures itself, as OTLP metrics.
+"""``counter``, ``gauge`` and what is behind ``timer``: what the application measures itself.
 
-Imports only: os, sys, clock, recorder, export, exemplars. No OpenTelemetry, no I/O and no lock on the path of a call,
+Imports only: os, clock, recorder, export, exemplars. No OpenTelemetry, no I/O and no lock on the path of a call,
 but for the few durations that may become an exemplar.
-Reading order: Series, Instrument.find(), Counter.add(); counter() and its neighbours; instrument_metrics() at the end.
+Reading order: Series, Instrument.find(), Counter.add(); counter() and its neighbours. timers.py has with-block and
+decorator, measured.py is for those that write, judge or offer what is measured here.
 
 Counts are exact without a lock: the interpreter switches threads, and runs signal handlers and finalisers, at calls and
 backward jumps only, so what stands between two calls here is one step. A sum is therefore raised in a line of its own.
@@ -11,22 +12,19 @@ backward jumps only, so what stands between two calls here is one step. A sum is
 from __future__ import annotations
 
 import os
-import sys
-from sys import _getframe
 
 from otel_perf import recorder
 from otel_perf.clock import now, wall_ns
-from otel_perf.export.otlp_json import MAX_LINE, attributes, double, quote
-from otel_perf.recorder import BUCKETS, FOREVER, LOWEST, bucket_of, bucket_start
+from otel_perf.export.otlp_json import attributes
+from otel_perf.recorder import BUCKETS, FOREVER, bucket_of, bucket_start
 
 from .exemplars import Slowest, offer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from typing import Any, TypeVar
 
-    F = TypeVar("F", bound=Callable[..., Any])
     I = TypeVar("I", bound="Instrument")  # noqa: E741
 
 MAX_SERIES = 2_000  # of one instrument, as OpenTelemetry's default cardinality limit; the rest is one series more
@@ -35,19 +33,16 @@ MAX_TEXT = 4_096  # characters of a series' attributes as they are written; what
 MAX_NAME = 255  # characters, by the OpenTelemetry specification, as is
 MAX_UNIT = 63
 MAX_DESCRIPTION = 1_024
-MAX_METRIC = MAX_LINE // 2  # characters of points in one metric
 HUGE = 1e300  # from here on a number is no measurement: sums of such would be infinite
 
-CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR = 0x20, 0x80, 0x200  # as in inspect, which costs 10 ms
 OVERFLOW = attributes({"otel.metric.overflow": True})
 DISABLED = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"  # init() says what is wrong with another
 _TEXT = {str}
 _CACHED = {str, bool, int, float}  # types of values that series are found by without being described
-_INT64 = 2**63
 
-_instruments: dict[str, Instrument] = {}  # by their names in lower case: names that differ in case only are the same
+by_name: dict[str, Instrument] = {}  # by their names in lower case: names that differ in case only are the same
 _asleep = True  # the worker may not run, since it starts with the first record after a fork
-_began = -FOREVER  # when this process was forked, monotonic
+began = -FOREVER  # when this process was forked, monotonic
 
 
 class Series:
@@ -107,7 +102,7 @@ class Instrument:
     __slots__ = (
         "_plain", "_quick", "_typed", "count", "description", "name", "overflowed", "refused", "series", "unit",
     )  # fmt: skip
-    word = form = extra = ""  # the kind in messages, and in OTLP; what stands before the points there
+    word = ""  # the kind
     dot = ".add"
 
     def __init__(self, name: str) -> None:
@@ -219,17 +214,6 @@ class Instrument:
             raise ValueError(f"{self}{self.dot}: takes 0 or more, got {plain!r}{mend}")
         return plain
 
-    def point(self, series: Any, changed: list[tuple[Any, Any]], when: str, until: float) -> str:
-        """Return the point of *series* if it has changed, noted in *changed*; an empty text if not.
-
-        Args:
-            series: one of this instrument's.
-            changed: as for instrument_metrics(), as is
-            until: too.
-            when: its times, as they are written.
-        """
-        return _point(series, changed, when)
-
     def __str__(self) -> str:
         return f"perf.{self.word}({self.name!r})"
 
@@ -241,7 +225,7 @@ class Counter(Instrument):
     """A sum that only grows; perf.counter() returns it."""
 
     __slots__ = ()
-    word, form, extra = "counter", "sum", '"aggregationTemporality":2,"isMonotonic":true,'
+    word = "counter"
 
     def new(self, text: str) -> Series:
         """Return a series that begins at 0."""
@@ -279,7 +263,7 @@ class Gauge(Instrument):
     """A value that is what it was last set to; perf.gauge() returns it."""
 
     __slots__ = ()
-    word, form, dot = "gauge", "gauge", ".set"
+    word, dot = "gauge", ".set"
 
     def new(self, text: str) -> Series:
         """Return a series without a value."""
@@ -316,7 +300,7 @@ class Durations(Instrument):
     """The distribution of durations behind the timers of one name."""
 
     __slots__ = ()
-    word, form, extra, dot = "timer", "exponentialHistogram", '"aggregationTemporality":2,', ".record"
+    word, dot = "timer", ".record"
 
     def new(self, text: str) -> Distribution:
         """Return a series without durations."""
@@ -351,127 +335,6 @@ class Durations(Instrument):
         if seconds > series.slowest.bar:
             offer(series.slowest, seconds)
 
-    def point(self, series: Any, changed: list[tuple[Any, Any]], when: str, until: float) -> str:
-        """Return the point of *series*, as Instrument.point() does; also if only its exemplar is new."""
-        exemplar = series.slowest.take(until, changed)
-        counts, total, low, high = series.histogram[:], series.value, series.low, series.high
-        calls = sum(counts)
-        if not calls or (calls == series.seen and not exemplar):
-            return ""
-        changed.append((series, calls))
-        used = [index for index in range(1, BUCKETS) if counts[index]]
-        buckets = ""
-        if used:
-            inner = ",".join([f'"{count}"' for count in counts[used[0] : used[-1] + 1]])
-            buckets = f',"positive":{{"offset":{used[0] + LOWEST},"bucketCounts":[{inner}]}}'
-        return (
-            f'{{"attributes":[{series.text}],{when},"count":"{calls}","sum":{double(total)}'
-            f',"min":{double(low)},"max":{double(high)},"scale":0,"zeroCount":"{counts[0]}"{buckets}{exemplar}}}'
-        )
-
-
-class Timer:
-    """A with-block, a decorator and ``record()`` for durations of one name; perf.timer() returns it.
-
-    One object may be entered again, by several threads and tasks at once.
-    """
-
-    __slots__ = ("_attributes", "_durations", "_runs")
-
-    def __init__(self, durations: Durations, attributes: Mapping[str, object] | None) -> None:
-        self._durations = durations
-        self._attributes = attributes
-        # By the frame that the block stands in: begun, and the run of the same frame around it.
-        self._runs: dict[int, tuple[float, Any]] = {}
-
-    def record(self, seconds: float, attributes: Mapping[str, object] | None = None) -> None:
-        """Count a duration that was measured otherwise.
-
-        Args:
-            seconds: 0 or more; a number that is not finite is dropped and counted.
-            attributes: which of the timer's distributions, as for Counter.add(); default those of the timer.
-
-        Raises:
-            TypeError: *seconds* is no number, or *attributes* no dict.
-            ValueError: *seconds* is negative.
-        """
-        self._durations.record(seconds, self._attributes if attributes is None else attributes)
-
-    def __enter__(self) -> Timer:
-        frame = id(_getframe(1))
-        self._runs[frame] = (now(), self._runs.get(frame))
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        ended, frame = now(), id(_getframe(1))
-        run = self._runs.pop(frame, None)
-        if run is None:  # entered for somebody, as contextlib.ExitStack does: the latest
-            try:
-                frame, run = self._runs.popitem()
-            except KeyError:
-                return
-        begun, outer = run
-        if outer is not None:
-            self._runs[frame] = outer
-        if begun >= _began:  # as finish() does
-            self._durations.record(ended - begun, self._attributes)
-
-    def finish(self, begun: float, ended: float) -> None:
-        """Count a run, if it did not begin in the process that we were forked from."""
-        if begun >= _began:
-            self._durations.record(ended - begun, self._attributes)
-
-    def __call__(self, function: F) -> F:
-        """Return *function* wrapped so that its calls are timed.
-
-        Raises:
-            TypeError: it is a generator function, or nothing that can be wrapped.
-        """
-        return _timed(function, self)  # type: ignore[no-any-return]
-
-    def __repr__(self) -> str:
-        return f"Timer({self._durations.name!r})"
-
-
-def _timed(target: Any, timer: Timer) -> Any:
-    from otel_perf.profiling import dress, refuse
-
-    if isinstance(target, (staticmethod, classmethod)):
-        return type(target)(_timed(target.__func__, timer))
-    inner, functools = target, sys.modules.get("functools")
-    while functools is not None and isinstance(inner, functools.partial):
-        inner = inner.func
-    refuse(target, inner, "timer")
-    flags = getattr(getattr(inner, "__code__", None), "co_flags", 0)
-    if flags & (CO_GENERATOR | CO_ASYNC_GENERATOR):
-        raise TypeError(
-            "perf.timer: cannot wrap a generator function: its time is its consumer's too; "
-            "put a with-block inside it, or use @perf.profile"
-        )
-    return dress((_around_async if flags & CO_COROUTINE else _around)(target, timer.finish), target, inner)
-
-
-def _around(function: Any, finish: Callable[[float, float], None]) -> Any:
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        begun = now()
-        try:
-            return function(*args, **kwargs)
-        finally:
-            finish(begun, now())
-
-    return wrapper
-
-
-def _around_async(function: Any, finish: Callable[[float, float], None]) -> Any:
-    async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        begun = now()
-        try:
-            return await function(*args, **kwargs)
-        finally:
-            finish(begun, now())
-
-    return wrapper
-
 
 class _Silent(Instrument):
     """What is measured where OpenTelemetry is switched off: nothing."""
@@ -492,7 +355,9 @@ class _SilentGauge(_Silent, Gauge):
     __slots__ = ()
 
 
-class _SilentDurations(_Silent, Durations):
+class SilentDurations(_Silent, Durations):
+    """What is behind a timer there."""
+
     __slots__ = ()
 
 
@@ -513,39 +378,19 @@ def counter(name: str, unit: str | None = None, description: str | None = None) 
         TypeError: an argument is no str, or the name is that of another kind of instrument.
         ValueError: a name or unit that cannot be taken, or another unit than this counter has.
     """
-    return _instrument(_SilentCounter if DISABLED else Counter, name, unit, description)
+    return named(_SilentCounter if DISABLED else Counter, name, unit, description)
 
 
 def gauge(name: str, unit: str | None = None, description: str | None = None) -> Gauge:
     """Return the gauge of this name: ``perf.gauge("queue").set(3)``. Arguments and errors are those of counter()."""
-    return _instrument(_SilentGauge if DISABLED else Gauge, name, unit, description)
+    return named(_SilentGauge if DISABLED else Gauge, name, unit, description)
 
 
-def timer(name: str, attributes: Mapping[str, object] | None = None, *, description: str | None = None) -> Timer:
-    """Return a timer: ``with perf.timer("checkout"):``, or as decorator of plain and asynchronous functions.
-
-    Its durations are an exponential histogram in seconds. It makes no span; perf.profile() does.
-
-    Args:
-        name: as for counter().
-        attributes: of each duration, as for Counter.add(); looked at when the duration ends.
-        description: as for counter().
-
-    Raises:
-        TypeError: an argument of another type, or the name is that of another kind of instrument.
-        ValueError: a name that cannot be taken.
-    """
-    durations = _instrument(_SilentDurations if DISABLED else Durations, name, "s", description)
-    if attributes is not None and not hasattr(attributes, "items"):
-        raise TypeError(f"{durations}: attributes are a dict, not {type(attributes).__name__}")
-    return Timer(durations, attributes)
-
-
-def _instrument(kind: type[I], name: str, unit: str | None, description: str | None) -> I:
+def named(kind: type[I], name: str, unit: str | None, description: str | None) -> I:
     """Return the instrument of this name, made at the first use."""
     if not isinstance(name, str):
         raise TypeError(f"perf.{kind.word}: a name is a str, not {type(name).__name__}")
-    found = _instruments.get(name.lower())
+    found = by_name.get(name.lower())
     if found is None:
         found = _make(kind, name)
     if not isinstance(found, kind):
@@ -570,10 +415,10 @@ def _make(kind: type[I], name: str) -> Instrument:
     if name.lower().startswith("otel_perf."):
         raise ValueError(f"perf.{kind.word}({name!r}): names that begin with otel_perf. are taken; take another name")
     made = kind(name)
-    if len(_instruments) >= MAX_INSTRUMENTS:
+    if len(by_name) >= MAX_INSTRUMENTS:
         recorder.state.dropped += 1
         return made
-    return _instruments.setdefault(name.lower(), made)
+    return by_name.setdefault(name.lower(), made)
 
 
 def _set_unit(found: Instrument, unit: object) -> None:
@@ -597,159 +442,6 @@ def _describe(items: tuple[tuple[Any, Any], ...]) -> str:
     return attributes({key: fields[key] for key in sorted(fields)})
 
 
-# --- for the worker --------------------------------------------------------------------------------------------------
-
-
-def instrument_metrics(
-    start: int, time: int, changed: list[tuple[Any, Any]] | None = None, until: float = FOREVER
-) -> list[str]:
-    """Return the OTLP metrics of all series that have changed since the last time, cumulative.
-
-    Args:
-        start: nanoseconds since 1970 when counting began, for what we say of ourselves, and for a series that would
-            begin after *time* because the clock was set back.
-        time: nanoseconds since 1970 now.
-        changed: takes objects with what is to be their ``seen`` once this is on disk; noted at once without.
-        until: exemplars that are due until then are written, monotonic seconds.
-    """
-    noted: list[tuple[Any, Any]] = []
-    metrics: list[str] = []
-    overflowed, refused = [], []
-    for instrument in list(_instruments.values()):
-        is_sum = not isinstance(instrument, Gauge)  # a gauge's value counts from nowhere
-        when = f'"timeUnixNano":"{time}"'
-        points = [
-            instrument.point(series, noted, _when(series.start, start, time) if is_sum else when, until)
-            for series in list(instrument.series.values())
-        ]
-        metrics += _parts(instrument.name, instrument.unit or "", instrument.description, instrument, points)
-        overflowed.append(_point(instrument.overflowed, noted, _when(start, start, time)))
-        refused.append(_point(instrument.refused, noted, _when(start, start, time)))
-    said = f"measurements of an instrument that has more than {MAX_SERIES:,} series, beyond these"
-    metrics += _parts("otel_perf.self.overflow", "{measurement}", said, Counter, overflowed)
-    metrics += _parts("otel_perf.self.refused", "{measurement}", "measurements that were not finite", Counter, refused)
-    if changed is None:
-        for series, seen in noted:
-            series.seen = seen
-    else:
-        changed += noted
-    return metrics
-
-
-def everything_again() -> None:
-    """Let the next instrument_metrics() hold all series, whether they have changed or not."""
-    for instrument in list(_instruments.values()):
-        for series in list(instrument.series.values()):
-            series.seen = None
-        instrument.overflowed.seen = instrument.refused.seen = 0  # what is 0 goes without saying
-
-
-def _when(begun: int, start: int, time: int) -> str:
-    return f'"startTimeUnixNano":"{begun if begun <= time else min(start, time)}","timeUnixNano":"{time}"'
-
-
-def _point(series: Series, changed: list[tuple[Any, Any]], when: str) -> str:
-    """Return the point of a number's *series* if it has changed, noted in *changed*; an empty text if not."""
-    number = series.value
-    if number is None or number == series.seen:
-        return ""
-    changed.append((series, number))
-    whole = type(number) is int and -_INT64 <= number < _INT64
-    shown = f'"asInt":"{number}"' if whole else f'"asDouble":{double(number)}'
-    return f'{{"attributes":[{series.text}],{when},{shown}}}'
-
-
-def _parts(name: str, unit: str, description: str, kind: Instrument | type[Instrument], points: list[str]) -> list[str]:
-    """Return *points* as one metric, or as more of the same name where one would not fit into a line."""
-    head = f'{{"name":{quote(name)}'
-    head += f',"description":{quote(description)}' if description else ""
-    head += f',"unit":{quote(unit)},"{kind.form}":{{{kind.extra}"dataPoints":['
-    found: list[str] = []
-    some: list[str] = []
-    length = 0
-    for point in points:
-        if not point:
-            continue
-        if length + len(point) > MAX_METRIC and some:
-            found.append(f"{head}{','.join(some)}]}}}}")
-            some, length = [], 0
-        some.append(point)
-        length += len(point) + 1
-    return [*found, f"{head}{','.join(some)}]}}}}"] if some else found
-
-
-# --- for budgets -----------------------------------------------------------------------------------------------------
-
-
-def latest(name: str, selector: Mapping[str, str]) -> float | None:
-    """Return what a budget on this instrument judges; None if there is no such value.
-
-    The sum of a counter, the highest of a gauge's values, the longest duration of a timer, over all series that have
-    the attributes in *selector*.
-    """
-    instrument = _instruments.get(name.lower())
-    if instrument is None:
-        return None
-    found = _selected(instrument, selector)
-    if isinstance(instrument, Counter):
-        return sum([series.value for series in found]) if found else None
-    if isinstance(instrument, Durations):
-        return max([series.high for series in found if series.low < FOREVER], default=None)
-    return max([series.value for series in found if series.value is not None], default=None)
-
-
-def durations(name: str, selector: Mapping[str, str]) -> tuple[list[int], float, float] | None:
-    """Return how many durations of a timer are in each bucket, see recorder.bucket_of(), the shortest, the longest.
-
-    Arguments as for latest(); None if there is none.
-    """
-    instrument = _instruments.get(name.lower())
-    if not isinstance(instrument, Durations):
-        return None
-    found = [series for series in _selected(instrument, selector) if series.low < FOREVER]
-    if not found:
-        return None
-    counts = [sum(column) for column in zip(*[series.histogram[:] for series in found], strict=True)]
-    return counts, min([series.low for series in found]), max([series.high for series in found])
-
-
-def _selected(instrument: Instrument, selector: Mapping[str, str]) -> list[Any]:
-    """Return the series that have the attributes in *selector*, whose values are text as in a budget."""
-    wanted = []
-    for key, item in selector.items():
-        start, text = f'{{"key":{quote(key)},"value":{{', quote(item)
-        kinds = f'"stringValue":{text}', f'"intValue":{text}', f'"doubleValue":{item}', f'"boolValue":{item.lower()}'
-        wanted.append([f"{start}{kind}}}}}" for kind in kinds])
-    return [
-        series
-        for series in list(instrument.series.values())
-        if all(any(form in series.text for form in forms) for forms in wanted)
-    ]
-
-
-# --- for the application's own MeterProvider -------------------------------------------------------------------------
-
-
-def observable() -> dict[str, tuple[str, str]]:
-    """Return the counters and gauges by name, with kind and unit; a timer's distribution cannot be observed."""
-    found = [one for one in list(_instruments.values()) if isinstance(one, (Counter, Gauge))]
-    return {one.name: (one.form, one.unit or "") for one in found}
-
-
-def observed(name: str) -> list[tuple[float, dict[str, Any]]]:
-    """Return the values of a counter's or gauge's series, each with its attributes."""
-    import json
-
-    from otel_perf.export.json_values import Skipped
-    from otel_perf.export.json_values import attributes as parse
-
-    instrument = _instruments.get(name.lower())
-    found = [] if instrument is None else list(instrument.series.values())
-    return [
-        (series.value, parse(json.loads(f"[{series.text}]"), Skipped())) for series in found if series.value is not None
-    ]
-
-
 # --- fork ------------------------------------------------------------------------------------------------------------
 
 
@@ -768,15 +460,15 @@ def after_fork_here() -> None:
     """Go on in the parent: from 3.12 its worker starts with the next record."""
     global _asleep
     _asleep = True
-    for instrument in list(_instruments.values()):
+    for instrument in list(by_name.values()):
         instrument.forget()
 
 
 def after_fork() -> None:
     """Begin anew in a child: what the parent measured is the parent's."""
-    global _asleep, _began
-    _asleep, _began = True, now()
-    for instrument in list(_instruments.values()):
+    global _asleep, began
+    _asleep, began = True, now()
+    for instrument in list(by_name.values()):
         instrument.begin()
 
 

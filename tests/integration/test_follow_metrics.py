@@ -13,6 +13,7 @@ import pytest
 
 from otel_perf.export import endpoint
 from otel_perf.export.follow import Follower, stream
+from otel_perf.export.parts import earlier_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -170,6 +171,28 @@ def test_next_process_goes_on_with_the_deltas_where_the_last_one_stopped(
     send_all(follow(folder, targets(there, protocol, **{PREFERENCE: "delta"})))
 
     assert_adds_up(there, 10)
+
+
+@every_protocol
+def test_next_process_goes_on_with_the_deltas_behind_a_wide_gap(
+    protocol, folder, receiver, follow, monkeypatch, send_all
+):
+    """What was sent is removed when there is no room: a long-running process has its first part and the newest ones."""
+    monkeypatch.setattr(stream, "MAX_BYTES", 4_000)
+    there = receiver()
+    first, filler = second(1), b"".join(line(gauge("filler", point(number, number))) for number in range(40))
+    (folder / earlier_name("metrics.jsonl", 0)).write_bytes(first)
+    (folder / earlier_name("metrics.jsonl", len(first))).write_bytes(filler)
+    (folder / earlier_name("metrics.jsonl", len(first + filler))).write_bytes(second(2))
+    (folder / "metrics.jsonl").write_bytes(b"")
+    send_all(follow(folder, targets(there, protocol, **{PREFERENCE: "delta"})))
+    (folder / earlier_name("metrics.jsonl", len(first))).unlink()
+    with (folder / "metrics.jsonl").open("ab") as file:
+        file.write(second(3))
+
+    send_all(follow(folder, targets(there, protocol, **{PREFERENCE: "delta"})))
+
+    assert [1, 1, 1] == [one["value"] for one in series(there)[("orders",)]]
 
 
 @every_protocol

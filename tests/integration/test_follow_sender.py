@@ -302,6 +302,73 @@ def test_sender_that_is_halted_for_a_fork_goes_on_where_it_stopped(run, receiver
     assert_same(spans_of, tmp_path, there)
 
 
+def test_sender_that_stops_while_a_fork_is_over_hangs_nobody_and_another_one_goes_on(run, receiver, tmp_path, spans_of):
+    """A fork waits for it for a moment only: it may be about to stop when the fork is over."""
+    there = receiver()
+    program = """
+        import threading
+        from otel_perf import runtime
+        from otel_perf.export.follow import sender as room
+
+        class Turn:  # lets the other thread run where the interpreter may
+            def __init__(self, lock):
+                self.lock = lock
+
+            def __enter__(self):
+                self.lock.acquire()
+
+            def __exit__(self, *error):
+                self.lock.release()
+                if threading.get_ident() == stopping:
+                    left.set()
+                    time.sleep(0.3)
+
+        perf.ready()
+        while not loaded:
+            time.sleep(0.05)
+        sender = runtime._runtime.sender
+        left, stopping = threading.Event(), sender._thread
+        sender._turn, room.HALT_LIMIT = Turn(sender._turn), 0.0
+        sender.halt()
+        left.wait(10)
+        sender.start()
+        time.sleep(0.5)
+        load()
+        time.sleep(1)
+        print(sender._running, sender._thread != stopping)
+    """
+
+    result = run(program, there.http)
+
+    assert "True True\n" == result.stdout
+    assert closing(result)[1]
+    assert_same(spans_of, tmp_path, there)
+
+
+def test_sender_that_could_not_start_at_once_sends_each_record_once(run, receiver, tmp_path, spans_of):
+    there = receiver()
+    before = textwrap.dedent("""
+        from otel_perf.export.follow import sender
+        def fail(*_, start=sender.start):
+            sender.start = start
+            raise RuntimeError("can't start new thread")
+        sender.start = fail
+    """)
+    program = """
+        perf.ready()
+        time.sleep(0.5)
+        if not (pid := os.fork()):
+            os._exit(0)
+        os.waitpid(pid, 0)
+    """
+
+    result = run(textwrap.dedent(program) + textwrap.dedent(LONG), there.http, before=before)
+
+    assert closing(result)[1]
+    assert_same(spans_of, tmp_path, there)
+    assert "http/protobuf" in {request["protocol"] for request in there.requests()}
+
+
 def test_console_exporter_prints_also_in_a_short_program(run_python):
     program = textwrap.dedent(BEGIN)
 
@@ -414,6 +481,31 @@ def test_without_the_exporters_a_running_program_is_sent_as_json(run_python, rec
     assert len(set(got)) == len(got) > 8
     assert set(got) <= set(written)
     assert {"traces", "metrics", "logs"} == {request["signal"] for request in there.requests()}
+
+
+@protocols
+def test_exporters_that_do_not_fit_together_are_as_none_and_the_program_is_sent_as_json(
+    protocol, run_python, receiver, tmp_path
+):
+    """Other versions than they were made for raise whatever they like."""
+    there = receiver()
+    package = tmp_path / "wrong" / "google" / "protobuf"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise TypeError('Descriptors cannot be created directly.')\n")
+    program = textwrap.dedent(BEGIN) + textwrap.dedent(LONG) + "os._exit(0)  # nothing is left to the exit\n"
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": there.url(protocol), "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
+
+    result = run_python(program, env={**env, **dict.fromkeys(DELAYS, "200")}, path=[tmp_path / "wrong"])
+
+    assert 0 == result.returncode
+    if protocol == "grpc":
+        (line,) = result.stderr.splitlines()
+        assert "the exporter for grpc cannot be loaded: TypeError: Descriptors cannot be created directly" in line
+        assert "internal error" not in line
+    else:
+        assert "" == result.stderr
+        assert {"http/json"} == {request["protocol"] for request in there.requests()}
+        assert len(there.spans()) > 8
 
 
 def test_without_the_exporter_for_grpc_records_wait_for_replay_and_one_line_says_so(

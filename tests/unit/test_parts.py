@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from otel_perf.export.decode import read_lines
+from otel_perf.export.follow import files
 from otel_perf.export.follow.files import Folder
 from otel_perf.export.follow.files import read_lines as raw_lines
 from otel_perf.export.json_values import Skipped
@@ -129,6 +130,15 @@ def test_a_sender_goes_on_behind_a_gap_at_the_first_record_of_the_next_part(writ
     found = folder.catch_up("traces")
 
     assert (24, 0, 16) == (found.offset, found.records, folder.waiting("traces"))
+
+
+def test_what_is_not_sent_behind_a_wide_gap_is_counted(write, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "CHUNK", 100)
+    line = [b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"startTimeUnixNano":"1"}]}]}]}\n']
+    write(line, 10 * line, 3 * line, line, gaps=[1])
+    files.mark(str(tmp_path), ["traces"])
+
+    assert 5 == files.unsent_records(str(tmp_path))
 
 
 def test_a_sender_begins_anew_with_a_file_that_did(write, tmp_path):

@@ -286,7 +286,7 @@ def unsent_records(path: str) -> int:
         position = folder.positions[signal]
         at = position.offset
         try:
-            while (found := read_lines(folder.file(signal), at, at + CHUNK, over=True))[0]:
+            while (found := read_lines(folder.file(signal), at, at + CHUNK, over=True))[1] > at:
                 number += sum(COUNTS[name](line) for line, _ in found[0])
                 at = found[1]
         except OSError:  # what cannot be read cannot be counted
@@ -321,7 +321,8 @@ def read_lines(path: str, offset: int, until: int, over: bool) -> tuple[list[tup
         until: the offset to stop at.
         over: nobody writes any more: take the last line as it is.
 
-    Returns: the lines, the offset after the last, and that at which the first begins.
+    Returns: the lines, the offset after the last, and that at which the first begins. None where what was removed
+        reaches past *until*: the offset is then behind that, and nothing is left only where it is *offset*.
     Raises: OSError: it is there and cannot be read.
     """
     found: list[tuple[bytes, int]] = []

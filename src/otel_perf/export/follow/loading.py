@@ -50,28 +50,38 @@ class Without:
 
     Attributes:
         target: where to.
-        late: it could have been loaded before the main thread ended; else this interpreter has nothing for it.
+        late: it could have been loaded before the main thread ended.
+        why: what is wrong with the packages for it; empty if it is late, or this interpreter has none.
     """
 
-    __slots__ = ("late", "target")
+    __slots__ = ("late", "target", "why")
 
-    def __init__(self, target: Target, late: bool) -> None:
+    def __init__(self, target: Target, error: Exception) -> None:
         self.target = target
-        self.late = late
+        self.late = isinstance(error, TooLate)
+        self.why = ""
+        if not isinstance(error, (ImportError, TooLate)):
+            self.why = f"the exporter for {target.protocol} cannot be loaded: {type(error).__name__}: {error}"[:300]
 
 
-def load(endpoints: Endpoints, leaving: Callable[[], bool], ask: Callable[[], object] = lambda: None) -> list[Without]:
+def load(
+    endpoints: Endpoints,
+    leaving: Callable[[], bool],
+    ask: Callable[[], object] = lambda: None,
+    ending: Callable[[], bool] | None = None,
+) -> list[Without]:
     """Load what *endpoints* need and mute this thread; return what cannot be sent.
 
-    Where the exporters are not installed, as in another environment under ``otel-perf run``, records go as they are, in
-    JSON; *endpoints* say so afterwards. What cannot go that way is not in them any more.
+    Where the exporters are not installed, as in another environment under ``otel-perf run``, or do not fit together,
+    records go as they are, in JSON; *endpoints* say so afterwards. What cannot go that way is not in them any more.
 
     Args:
         endpoints: where to.
         leaving: asked before each step.
         ask: asks to be called at each fork, before logging takes the lock that the next steps need.
+        ending: says whether the process forks or ends, where *leaving* does not.
 
-    Raises: Leaving: *leaving* has said so.
+    Raises: Leaving: *leaving* has said so. RuntimeError: what is loaded wants a part in an end that has begun.
     """
     without: list[Without] = []
     for signal, target in list(endpoints.targets.items()):
@@ -84,10 +94,14 @@ def load(endpoints: Endpoints, leaving: Callable[[], bool], ask: Callable[[], ob
             from .exporters import prepare
 
             _patiently(prepare, target)
-        except (ImportError, TooLate) as error:
+        except Leaving:
+            raise
+        except Exception as error:
+            if isinstance(error, RuntimeError) and (ending or leaving)():
+                raise
             other = as_json(target)
             if other is None:
-                without.append(Without(endpoints.targets.pop(signal), isinstance(error, TooLate)))
+                without.append(Without(endpoints.targets.pop(signal), error))
             else:
                 endpoints.targets[signal] = other
     return without

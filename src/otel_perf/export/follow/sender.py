@@ -103,8 +103,8 @@ class Sender:
             self._running = True
             self._ended.acquire()
             try:
-                self._thread = start(self._run, ())
-            except RuntimeError:  # none can start any more, as from Python 3.12 at the end of the interpreter
+                self._thread, self._alone = start(self._run, ()), False
+            except RuntimeError:  # none can start just now, or any more, as from Python 3.12 at the interpreter's end
                 self._running, self._alone = False, True
                 self._ended.release()
 
@@ -180,16 +180,30 @@ class Sender:
 
     def _run(self) -> None:
         recorder.CURRENT.set(recorder.MUTED)
+        goes_on = True
         try:
-            while self._running:
+            while goes_on:
                 self._work()
-                with self._turn:
-                    self._running = not self._leaving()  # it goes on if a fork was over before it has stopped
+                goes_on = not self._stopped()
         except Exception as error:  # noqa: BLE001  # never in the host's face
             self.complain(
                 f"internal error while sending, records wait in the run folder: {type(error).__name__}: {error}"
             )
         finally:
+            if goes_on:
+                self._end()
+
+    def _stopped(self) -> bool:
+        """Stop if that is asked for, and say so; a fork may be over before."""
+        with self._turn:
+            if self._leaving():
+                self._end()
+                return True
+            return False
+
+    def _end(self) -> None:
+        """Say that this thread sends no more: in one step, for start() may be about to begin the next one."""
+        with self._turn:
             self._running = False
             self._ended.release()
 
@@ -223,7 +237,7 @@ class Sender:
 
         try:
             if console:
-                without = loading.load(self.endpoints, lambda: False)
+                without = loading.load(self.endpoints, lambda: False, ending=self._leaving)
             else:
                 self._imports = PacedImports(pace)
                 with self._imports:
@@ -253,8 +267,8 @@ class Sender:
                 return False
             why, more = f"the main thread ended before the exporter for {protocol} was loaded", ""
         else:
-            why = f"this interpreter has no OpenTelemetry exporter for {protocol}"
-            more = " (pip install otel-perf brings one)"
+            why = without[0].why or f"this interpreter has no OpenTelemetry exporter for {protocol}"
+            more = "" if without[0].why else " (pip install otel-perf brings one)"
         self.complain(f"cannot send {names}: {why}; the records wait in the run folder for otel-perf replay{more}")
         return True
 

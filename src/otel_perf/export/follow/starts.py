@@ -162,9 +162,10 @@ def plan_of(path: str, offset: int, look: Callable[[], None], folds: bool = True
     spans: list[Span] = []
     at = 0
     while at < end:
-        lines, at, _ = read_lines(path, at, min(at + CHUNK, end), over=True)
-        if not lines:
+        lines, after, _ = read_lines(path, at, min(at + CHUNK, end), over=True)
+        if after <= at:
             break
+        at = after
         for line, _ in lines:
             for raw in spans_of(line):
                 try:
@@ -180,7 +181,7 @@ def _find_root(path: str) -> tuple[int, str, str] | None:
     """Return the offset behind the line that has the root, its trace and its span id; None where there is none."""
     at = 0
     while at < LOOK:
-        lines, at, _ = read_lines(path, at, at + CHUNK, over=True)
+        lines, end, _ = read_lines(path, at, at + CHUNK, over=True)
         for line, after in lines:
             for raw in spans_of(line) if ROOT in line else ():
                 try:
@@ -188,8 +189,9 @@ def _find_root(path: str) -> tuple[int, str, str] | None:
                         return after, raw["traceId"], Span(raw).id
                 except _DAMAGE:
                     continue
-        if not lines:
+        if end <= at:
             break
+        at = end
     return None
 
 

@@ -296,7 +296,7 @@ class Stream:
                 if not line.isspace():
                     self._shaper.line(line)
                     pace.look()
-            self._shaped = after if lines else begin
+            self._shaped = min(after, begin) if after > self._shaped else begin  # behind what was removed, perhaps
 
     def _shaped_entries(self, data: Any, begin: int, after: int, done: int, pace: Pace) -> list[Entry]:
         """Return the points of one object but for the first *done*, in the form in which they are sent."""

@@ -58,7 +58,8 @@ class Writer:
         self.refused = 0
         self.cpu_time = self.init_time = 0.0
         self.memory = 0
-        self._since = clock.wall_ns()  # when counting began
+        self._since = self._time = clock.wall_ns()  # when counting began, and of the newest points
+        self._asked = clock.now()  # monotonic seconds of that
         self._nodes: list[Any] = []  # what the last statistics are of
         self._exemplars: Any = None  # of functions
         self._self_due = 0.0
@@ -247,12 +248,20 @@ class Writer:
             from .metrics import functions
 
             self._nodes = nodes
-            found = functions.function_metrics(self._since, clock.wall_ns(), changed, exemplars, until)
+            found = functions.function_metrics(self._since, self._now(), changed, exemplars, until)
         if f"{__package__}.metrics.instruments" in sys.modules:
             from .metrics import measured
 
-            found += measured.instrument_metrics(self._since, clock.wall_ns(), changed, until)
+            found += measured.instrument_metrics(self._since, self._now(), changed, until)
         return found
+
+    def _now(self) -> int:
+        """Return now as nanoseconds since 1970, as the newest reading has it; never before the points written last."""
+        moment = clock.now()
+        time = clock.wall_ns() if self.monitor is None else self.monitor.tick.wall_ns(moment)
+        past, self._asked = moment - self._asked, moment
+        self._time = max(time, self._time + int(past * clock.SLOWER * 1e9))
+        return self._time
 
     def _write_metrics(self, found: list[str], final: bool) -> bool:
         """Write metrics with what we cost; return whether they reached the disk."""
@@ -262,7 +271,7 @@ class Writer:
         if final:
             self._tidy(final)
             folder.give_way()
-        start, time, moment = self._since, clock.wall_ns(), clock.now()
+        start, time, moment = self._since, self._now(), clock.now()
         lost = self._count_lost()
         if final or moment >= self._self_due or lost != self._lost:
             self._self_due, self._lost = moment + AGAIN, lost

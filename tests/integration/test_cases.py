@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,43 @@ def test_clock_that_is_stepped_bends_no_span_and_new_traces_carry_the_new_time(
     assert abs(now - spans["startup"]["end"]) < 60e9
     for name, hours in (("forward", 1), ("back", -1)):
         assert abs(now + hours * 3600e9 - spans[name]["end"]) < 60e9, name
+
+
+def test_a_clock_that_is_set_back_sets_the_times_of_no_series_back(run_python, tmp_path):
+    result = run_python(
+        """
+        import time
+        import otel_perf as perf
+        from otel_perf import clock
+
+        real, step = clock.wall_ns, 0
+        clock.wall_ns = lambda: real() + step * 10**9
+
+        perf.init(service="stepped")
+        perf.ready()
+        for step in (0, -3600, 3600):
+            for _ in range(2):
+                perf.counter("orders").add(1)
+                with perf.timer("lasts"), perf.profile("call", span_threshold=0):
+                    pass
+                time.sleep(1.1)
+        """
+    )
+
+    assert 0 == result.returncode, result.stderr
+    times = defaultdict(list)
+    (file,) = tmp_path.glob(".otel-perf/*/*/metrics.jsonl")
+    for line in file.read_text().splitlines():
+        for metric in json.loads(line)["resourceMetrics"][0]["scopeMetrics"][0]["metrics"]:
+            kind = next(metric[kind] for kind in ("sum", "gauge", "exponentialHistogram") if kind in metric)
+            for point in kind["dataPoints"]:
+                key = metric["name"], json.dumps(point.get("attributes"))
+                times[key].append(int(point["timeUnixNano"]))
+                assert int(point.get("startTimeUnixNano", 0)) <= times[key][-1], key
+    assert {"orders", "lasts", "otel_perf.function.duration", "process.cpu.time"} <= {name for name, _ in times}
+    for key, found in times.items():
+        assert sorted(set(found)) == found, key
+    assert max(found[-1] for found in times.values()) - time.time_ns() > 3500e9, "it was set forward in the end"
 
 
 # --- C21: our own logging does not feed back --------------------------------------------------------------------------

@@ -242,6 +242,41 @@ def test_a_file_that_cannot_be_read_takes_its_own_metrics_only(
     assert "cannot be read" in text
 
 
+@pytest.mark.parametrize("before", [b"", DISK], ids=["none", "taken away"])
+def test_a_machine_without_disks_costs_no_file_more_at_each_look(
+    tree: Path, made: Callable[..., Any], before: bytes
+) -> None:
+    replace(tree / "diskstats", before)
+    one = made(str(tree))
+    one.read()
+    replace(tree / "diskstats", b"")
+    one.read()
+    open_before = len(os.listdir("/proc/self/fd"))
+
+    for _ in range(5):
+        one.read()
+
+    assert open_before == len(os.listdir("/proc/self/fd"))
+    assert [] == one.said
+
+
+def test_what_was_read_and_written_never_falls_when_a_child_is_not_in_it_any_more(
+    tree: Path, made: Callable[..., Any]
+) -> None:
+    """The kernel's file has what children did that were waited for, its usage has not."""
+    import resource
+
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    moved = usage.ru_inblock * 512 + 5_000, usage.ru_oublock * 512 + 300_000
+    replace(tree / "self/io", b"rchar: 1\nread_bytes: %d\nwrite_bytes: %d\ncancelled_write_bytes: 0\n" % moved)
+    one = made(str(tree))
+
+    seen = [one.read().values for _ in range(4)]
+
+    for key in names.DISK:
+        assert sorted(values[key] for values in seen) == [values[key] for values in seen]
+
+
 def test_what_can_be_read_again_is_there_again(tree: Path, made: Callable[..., Any]) -> None:
     (tree / "loadavg").rename(tree / "away")
     one = made(str(tree))

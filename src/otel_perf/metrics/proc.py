@@ -131,6 +131,7 @@ class File(Kept):
                     return text
             except OSError:  # the program has closed it, and perhaps something that is no file has its number by now
                 pass
+            self.close()
         self._open()
         text = _read(self._number)
         if not self.is_known(text):
@@ -279,8 +280,9 @@ class Proc(Sampler):
             self._usage_has_io = near and read + written > 2**12
         else:
             read, written = self._usage.ru_inblock * SECTOR, self._usage.ru_oublock * SECTOR
-        values[DISK[0]], values[DISK[1]] = max(read, self._moved[0]), max(written, self._moved[1])
-        self._moved = read, written
+        # what children did that were waited for is in the file, and not in the usage
+        self._moved = max(read, self._moved[0]), max(written, self._moved[1])
+        values[DISK[0]], values[DISK[1]] = self._moved
 
     def _count_files(self, values: Values) -> None:
         count = self._fd.look().st_size  # from Linux 6.2 on; with the number that a thread in accept() has already
@@ -340,7 +342,7 @@ class Proc(Sampler):
             values[SWAP_SHARE[at]] = round(amount / total, 6)
 
     def _read_disks(self, values: Values) -> None:
-        text = b""
+        text: bytes | None = None
         if self._disks.is_due() or len(self._disks.used) > FEW_DISKS or not self._real:
             text = self._diskstats.read()
             for line in text.split(b"\n"):
@@ -349,10 +351,10 @@ class Proc(Sampler):
                     self._disks.use(words[2])
         try:
             rows = [
-                (keys, _line_after(text, b" %b " % name).split() if text else self._disk_file(name).read().split())
+                (keys, (self._disk_file(name).read() if text is None else _line_after(text, b" %b " % name)).split())
                 for name, keys in self._disks.used.items()
             ]
-        except OSError:  # it was taken away, or only the file of all can be read
+        except OSError:  # it was taken away, or only the file of all can be read, which is from now on
             self._real = False
             self._read_disks(values)
             return

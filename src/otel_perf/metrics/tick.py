@@ -47,7 +47,6 @@ INTERVAL = 1.0  # seconds
 LATE_BY = 0.1  # seconds after which a tick is late
 GAP = 2.0  # ticks without a reading that are a gap
 STEP = 0.1  # seconds by which the wall clock moved otherwise than time went by
-SLOWER = 0.9  # of real time, while the times of the points are ahead of a wall clock that was set back
 MAX_PENDING = 120  # readings that wait to be written; of more the oldest go
 MAX_FORMS = 16
 RECENT = 30  # readings
@@ -260,7 +259,7 @@ class Tick:
         if self.due <= moment:
             self.due = moment + self.interval
         # Time goes on. Ahead of a wall clock that was set back it goes slower, until that has caught up.
-        self._time = reading.time = max(reading.time, self._time + int(past * SLOWER * 1e9), self._time + 1)
+        self._time = reading.time = max(reading.time, self._time + int(past * clock.SLOWER * 1e9), self._time + 1)
 
     # --- to the run folder -------------------------------------------------------------------------------------------
 

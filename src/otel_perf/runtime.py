@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 WATCH_AFTER = 0.03  # seconds: what ends within them has nothing to explain
 MONITOR_AFTER = 0.5  # seconds: what ends within them is not sampled
 FOREVER = float("inf")
+START_AGAIN = 1.0  # seconds between two tries to start the worker where no thread can be started
 WRITE_AFTER = 0.2  # seconds from the first record after silence to the disk
 STATISTICS_EVERY = 1.0  # seconds between two looks at the statistics, longer when they are expensive
 STATISTICS_SHARE = 200  # the looks take at most one part in this many of a core
@@ -60,6 +61,7 @@ class Runtime:
         self.main = get_ident()
         self.sockets: frozenset[str] = frozenset()  # that the process began with
         self.worker = self.thread = 0  # identifier, native id
+        self.start_after = 0.0  # monotonic seconds before which no worker is started again
         self.counted = 0.0  # seconds of its CPU that are in what we cost
         self.stop = self.over = False
         self.loading = False  # the worker loads the rooms that write
@@ -123,12 +125,16 @@ class Runtime:
         self.ended.acquire()
         try:
             self.worker = start(self._work, (self.ended,))
-        except RuntimeError:  # no thread can start any more: the exit writes what is left
-            self.worker = 0
+        except RuntimeError:  # none can start just now, or any more: a later record tries again, or the exit writes
+            self.worker, self.start_after = 0, clock.now() + START_AGAIN
+            recorder.state.idle = True
 
     def wake(self) -> None:
         """Wake the worker; start it where a fork has stopped it."""
         if not self.worker and not self.stop:
+            if clock.now() < self.start_after:
+                recorder.state.idle = True
+                return
             self.start_worker()
         self.ring()
 

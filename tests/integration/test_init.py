@@ -206,3 +206,29 @@ def test_budget_on_a_metric_that_there_is_not_is_one_line(run_python, tmp_path):
     ] == result.stderr.splitlines()
     doctor = run_python(["-m", "otel_perf", "doctor"])
     assert "there is no 'process.memory.usge'" in doctor.stdout + doctor.stderr
+
+
+def test_a_worker_that_could_not_be_started_is_started_with_a_later_record(run_python, spans_of, tmp_path):
+    """A container may have no more threads for a moment; the process goes on for days."""
+    result = run_python(
+        """
+        import os, time
+        import otel_perf as perf
+        from otel_perf import runtime
+
+        def fail(*_, start=runtime.start):
+            runtime.start = start
+            raise RuntimeError("can't start new thread")
+
+        runtime.start = fail
+        perf.init()
+        for name in ("CoreInit", "UI"):
+            with perf.phase(name):
+                pass
+            time.sleep(1.2)
+        os._exit(0)  # nothing is left to the exit
+        """
+    )
+
+    assert (0, "") == (result.returncode, result.stderr)
+    assert {"PreInit", "CoreInit", "UI"} == {span["name"] for span in spans_of(tmp_path)}

@@ -52,8 +52,8 @@ class Unfinished:
         some = found(moment)
         now = [(id(frame), line) for frame, _, line in some]
         if now != self._before:
-            self._before = now
             self._write(folder(), [described(frame, file, line) for frame, file, line in some])
+            self._before = now
 
     def close(self, path: str) -> None:
         """Say that nothing is open any more: the process ends cleanly.

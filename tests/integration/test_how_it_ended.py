@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
+
+from otel_perf.analysis.model import Process, is_running
+
+SRC = str(Path(__file__).resolve().parents[2] / "src")
 
 BEGIN = """
 import os, signal, sys
@@ -302,3 +309,30 @@ def test_process_that_only_comes_to_its_end_says_neither(run_python, logs_of, tm
     run_python("import otel_perf as perf\nperf.init()\nwith perf.phase('UI'):\n    pass\n")
 
     assert [] == (start_events(logs_of(tmp_path)) if (tmp_path / ".otel-perf").exists() else [])
+
+
+def test_a_process_runs_as_long_as_its_folder_is_locked_whatever_its_number_says(run_python, tmp_path, monkeypatch):
+    """The system counts when a process was created from a moment that moves with the clock; a container has numbers of
+    its own."""
+    program = "import time\nimport otel_perf as perf\nperf.init()\nperf.ready()\ntime.sleep(60)\n"
+    (tmp_path / "script.py").write_text(program)
+    env = {**os.environ, "PYTHONPATH": SRC}
+    process = subprocess.Popen([sys.executable, "script.py"], cwd=tmp_path, env=env)
+    try:
+        until = time.monotonic() + 30
+        while not list(tmp_path.glob(".otel-perf/*/*/traces.jsonl")):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        (folder,) = (str(file.parent) for file in tmp_path.glob(".otel-perf/*/*/traces.jsonl"))
+        began = time.time_ns() - 10**9
+        here = Process(folder, "run", "process", resource={"process.pid": process.pid})
+        elsewhere = Process(folder, "run", "process", resource={"process.pid": 1, "host.name": "container"})
+        assert (True, True) == (is_running(here, began), is_running(elsewhere, began))
+        created = psutil.Process.create_time
+        monkeypatch.setattr(psutil.Process, "create_time", lambda self: created(self) + 3600)
+        assert is_running(here, began)
+    finally:
+        process.kill()
+        process.wait()
+
+    assert (False, False) == (is_running(here, began), is_running(elsewhere, began))

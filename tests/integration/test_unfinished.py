@@ -144,6 +144,55 @@ def test_child_of_a_fork_has_its_own_and_not_its_parents(run_python, tmp_path):
     assert [[], [["Child"]]] == paths
 
 
+def test_child_of_a_fork_that_was_killed_at_work_is_an_error_and_told(run_python, tmp_path):
+    """It has no start that could say so."""
+    run_python(
+        f"""{HEAD}
+    perf.ready()
+    child = os.fork()
+    if not child:
+        with perf.phase("Child"):
+            time.sleep(1.5)
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    """,
+        options=["-W", "ignore"],
+    )
+    (name,) = [
+        file.parent.name
+        for file in (tmp_path / ".otel-perf").glob("*/*/open.json")
+        if json.loads(file.read_text())["open"]
+    ]
+
+    check = run_python(["-m", "otel_perf", "check", "--process", name])
+    report = run_python(["-m", "otel_perf", "report", "--process", name])
+
+    assert 1 == check.returncode
+    assert "the process died in the middle of its work; unfinished: Child" in check.stdout + check.stderr
+    assert "ended without a word (killed, or it crashed); unfinished: Child" in report.stdout
+
+
+def test_what_could_not_be_written_is_written_at_the_next_look(run_python, tmp_path):
+    run_python(
+        f"""{HEAD}
+    from otel_perf.export import folder
+    def fail(path, name, *rest, replace=folder.replace):
+        if name == "open.json":
+            folder.replace = replace
+            raise OSError(28, "No space left on device")
+        return replace(path, name, *rest)
+    folder.replace = fail
+    perf.ready()
+    with perf.phase("Plugins"):
+        time.sleep(2.5)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    )
+
+    (file,) = (tmp_path / ".otel-perf").glob("*/*/open.json")
+    assert [["Plugins"]] == [one["path"] for one in json.loads(file.read_text())["open"]]
+
+
 @pytest.mark.parametrize(
     "text", ["", "[]", '{"version": 1, "open": 7}', '{"version": 1, "open": [3, {"path": [1]}]}', "\0\0"]
 )

@@ -24,7 +24,7 @@ class Ending:
         state: ``exit``, ``exception``, ``signal``, ``shutdown`` (only the recording ended), ``silent`` (no word of
             it), or ``running``.
         unfinished: what was open when it was last seen, in a clause.
-        after: of ``silent``, seconds from the process's creation to its last record.
+        after: of ``silent``, seconds from the process's creation to its last record; None without a start.
         phase: phases that were open, ``UI > theme``, if the start was not over.
         module: that was being imported then.
     """
@@ -72,16 +72,18 @@ def ending_of(process: Process) -> Ending | None:
 
 def _unsaid(process: Process) -> Ending | None:
     nodes = [*process.nodes, *([] if process.inferred is None else [process.inferred])]
-    if not nodes or text_of(process.root_attributes, "otel_perf.ready") in KNOWN_BY_ROOT:
+    begins = [node.start for node in nodes] or [one.since for one in process.unfinished]  # a fork's child has no start
+    if not begins or text_of(process.root_attributes, "otel_perf.ready") in KNOWN_BY_ROOT:
         return None
     if text_of(process.resource, "otel_perf.imported.times"):  # of a log that does not say when anything was
         return None
-    began = min(node.start for node in nodes)
+    began = min(begins)
     if is_running(process, began):
         return Ending("running", unfinished=text_of_all(process.unfinished))
     last = max([process.last, process.after.last, *(node.end for node in nodes)])
     last = max([last, *(point.time for points in process.points.values() for point in points)])
-    return Ending("silent", unfinished=text_of_all(process.unfinished), after=(last - began) / 1e9)
+    after = (last - began) / 1e9 if nodes else None
+    return Ending("silent", unfinished=text_of_all(process.unfinished), after=after)
 
 
 def ending_text(ending: Ending, style: Style, brief: bool = False) -> str:
@@ -90,8 +92,8 @@ def ending_text(ending: Ending, style: Style, brief: bool = False) -> str:
     if ending.state == "running":
         return f"still running{open_then}"
     if ending.state == "silent":
-        last = f"last recorded after {style.duration(ending.after)}"
-        return f"ended without a word (killed, or it crashed); {last}{open_then}"
+        last = "" if ending.after is None else f"; last recorded after {style.duration(ending.after)}"
+        return f"ended without a word (killed, or it crashed){last}{open_then}"
     if ending.state == "shutdown":
         return "recording ended by shutdown()"
     if ending.state == "exception":

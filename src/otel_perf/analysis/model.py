@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from otel_perf.errors import UserError
+from otel_perf.export.alive import is_held
 from otel_perf.export.decode import read_logs, read_spans
 from otel_perf.export.json_values import Skipped
 from otel_perf.export.runs import LOGS, TRACES
@@ -201,11 +202,19 @@ class Process:
 
 
 def is_running(process: Process, began: int) -> bool:
-    """Say whether *process*, begun at *began* (ns since 1970), still runs here: its pid may be another's by now."""
-    import psutil
+    """Say whether *process*, begun at *began* (ns since 1970), still runs: its pid may be another's by now.
 
+    Its folder's lock says so where the pid does not: of a process in a container, or after the clock was set forward,
+    with which the moment goes at which the system says that a process was created.
+    """
     if process.running is not None:
         return process.running
+    return _has_pid(process, began) or is_held(process.path)
+
+
+def _has_pid(process: Process, began: int) -> bool:
+    import psutil
+
     host = text_of(process.resource, "host.name")
     pid = number_of(process.resource, "process.pid")
     if pid is None or (host and hasattr(os, "uname") and host != os.uname().nodename):

@@ -285,14 +285,13 @@ def _around(parent: int, above: Mapping[int, tuple[int, str]]) -> str:
 
 
 def findings(process: Process) -> list[Finding]:
-    """Return what is wrong with the start of *process*; nothing if it has none, or is still in it."""
+    """Return what is wrong with the start of *process*, and that it died in its work; nothing while the start lasts."""
     from .model import is_running, number_of
     from .startup import build_start, last_known
-    from .unfinished import text_of_all
 
     start = build_start(process)
-    if start is None:
-        return []
+    if start is None:  # a fork's child has none
+        return _at_work(process, min((one.since for one in process.unfinished), default=0))
     ended = process.ended
     if not start.recorded:
         if is_running(process, min(node.start for node in process.nodes)):
@@ -309,10 +308,18 @@ def findings(process: Process) -> list[Finding]:
     attributes = {**process.root_attributes, LIMIT: number_of(process.root_attributes, LIMIT)}
     interrupted = "interrupted" in start.root.marks
     found = judge(seen, attributes, start.root.duration, interrupted=interrupted, ended=ended)
-    if process.unfinished and not is_running(process, start.root.start):
-        where = text_of_all(process.unfinished)
-        found.append(Finding("died", "error", f"the process died in the middle of its work; {where}"))
-    return found
+    return found + _at_work(process, start.root.start)
+
+
+def _at_work(process: Process, began: int) -> list[Finding]:
+    """Return that *process*, begun at *began* (ns since 1970), died in the middle of its work, if it did."""
+    from .model import is_running
+    from .unfinished import text_of_all
+
+    if not process.unfinished or is_running(process, began):
+        return []
+    where = text_of_all(process.unfinished)
+    return [Finding("died", "error", f"the process died in the middle of its work; {where}")]
 
 
 def _seen(node: Node, begin: int, inside: str) -> Seen:

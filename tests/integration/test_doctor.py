@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import socket
 import subprocess
@@ -891,7 +890,7 @@ def test_folder_that_is_a_file_is_wrong(doctor, tmp_path):
     assert "is no folder: nothing can be recorded → OTEL_PERF_FOLDER=" in result.wrong
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
 def test_folder_that_may_not_be_written_is_wrong(doctor, tmp_path):
     (tmp_path / "runs").mkdir(mode=0o500)
 
@@ -1004,6 +1003,8 @@ def test_wrong_command_line_is_2(words, doctor):
 
 
 def test_colours_only_on_a_terminal_and_not_with_no_color(doctor, tmp_path):
+    pty = pytest.importorskip("pty", reason="terminals of POSIX")
+
     def on_a_terminal(**more: str) -> bytes:
         master, slave = pty.openpty()
         process = subprocess.Popen(

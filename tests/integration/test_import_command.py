@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pstats
-import pty
 import re
 import shutil
 import signal
@@ -429,6 +428,7 @@ def test_ctrl_c_leaves_no_run(tmp_path):
 
 
 def test_bar_on_a_terminal_shows_how_far_it_is_and_goes_away(tmp_path):
+    pty = pytest.importorskip("pty", reason="terminals of POSIX")
     (tmp_path / "stacks").write_text("".join(f"main;step_{number % 100} 5\n" for number in range(100_000)))
     master, slave = pty.openpty()
     with subprocess.Popen(

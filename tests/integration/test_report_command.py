@@ -222,7 +222,7 @@ def test_without_a_terminal_there_are_100_plain_columns(report, runs):
     assert max(map(len, narrow.stdout.splitlines())) == 50
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX pipes")
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
 def test_reader_that_goes_away_ends_it_quietly(runs, tmp_path):
     spans = [span(f"f{i}", 0, 900, 10 + i, 1) for i in range(5_000)]
     folder = runs / "2026-11-25T14-00-00" / "1"
@@ -247,7 +247,7 @@ def test_reader_that_goes_away_ends_it_quietly(runs, tmp_path):
         assert command.wait(60) == 0
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only where there is /dev/full")
 def test_full_disk_is_one_line(runs, tmp_path):
     source = str(Path(__file__).resolve().parents[2] / "src")
     with open("/dev/full", "w") as full:

@@ -191,7 +191,7 @@ def test_report_says_how_the_program_ended(run_python, report, as_json, ending, 
     assert any(one.startswith(line) for one in report().splitlines())
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_killed_program_ended_without_a_word(run_python, as_json, report):
     program = """
     import os, signal, time

@@ -101,7 +101,7 @@ def test_a_file_that_cannot_be_read_as_toml_is_named_and_the_next_one_counts(tmp
     assert complaint.startswith(said)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with a name")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="only where pipes have names")
 def test_a_pipe_in_place_of_the_file_is_named_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "otel-perf.toml")
     os.mkfifo(tmp_path / "pyproject.toml")

@@ -292,7 +292,7 @@ def test_import_inside_a_function_is_where_it_belongs(program):
     assert "imported by main()" in program.why("import pandas")
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="only where pipes have names")
 def test_what_a_record_names_is_read_only_if_it_is_a_file(program):
     os.mkfifo(program.folder / "app.py")
     program.imported("pandas", 100, 512)

@@ -160,7 +160,7 @@ def test_folder_is_where_a_program_started_here_would_write(tmp_path, monkeypatc
     assert runs_folder("given") == "given"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs symbolic links")
+@pytest.mark.skipif(sys.platform == "win32", reason="symbolic links are a right there")
 def test_run_behind_a_link_is_found(folder, tmp_path):
     path = folder(NAMES[0])
     os.symlink(os.path.join(path, NAMES[0]), tmp_path / "latest")

@@ -10,7 +10,6 @@ import os
 import sys
 
 from . import clock, imports, recorder, startup, tracing
-from .errors import one_line
 from .system import calls
 
 TYPE_CHECKING = False
@@ -28,6 +27,8 @@ STARTUP_LIMIT = 2.0  # seconds that a start may take, unless a budget says other
 def say(what: object) -> None:
     """Write one line to stderr, if there is one that takes it."""
     try:
+        from .errors import one_line
+
         sys.stderr.write(f"otel-perf: {one_line(str(what))}\n")
     except Exception:  # noqa: BLE001  # it may be closed, or None
         return

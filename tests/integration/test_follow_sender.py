@@ -191,6 +191,7 @@ def test_short_program_over_grpc_is_sent_by_the_next_process(run, receiver, tmp_
     assert_same(spans_of, tmp_path, there)
 
 
+@pytest.mark.timed
 def test_killed_process_is_sent_by_the_next_one(run, receiver, tmp_path, spans_of, run_python):
     there = receiver()
     program = textwrap.dedent(BEGIN) + "time.sleep(0.5)\nos.kill(os.getpid(), 9)"
@@ -461,7 +462,7 @@ def test_positions_are_json_that_a_person_can_read(run, receiver, tmp_path):
 
 
 def test_what_sending_costs_is_in_what_we_cost(run, receiver, metrics_of, tmp_path):
-    run("perf.ready()\ntime.sleep(2.5)", receiver().http)
+    run("perf.ready()\nwhile not loaded:\n    time.sleep(0.05)\ntime.sleep(1.2)", receiver().http)
 
     cost = [point["point"]["value"] for point in metrics_of(tmp_path) if point["metric"] == "otel_perf.self.cpu_time"]
     assert cost[-1] > 0.1, "to load the exporters alone takes more"

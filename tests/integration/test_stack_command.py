@@ -290,6 +290,84 @@ def test_down_without_a_stack_says_how_to_make_one(stack, docker, tmp_path):
     assert "`otel-perf stack up` makes one" in result.stderr
 
 
+# --- a folder of somebody else ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Return the folder of a project that has nothing to do with us, for its owner alone."""
+    folder = tmp_path / "project"
+    folder.mkdir(mode=0o700)
+    (folder / ".env").write_text("PASSWORD=secret\n", encoding="utf-8")
+    (folder / "docker-compose.yml").write_text("services: {}\n", encoding="utf-8")
+    return folder
+
+
+@unix
+def test_up_leaves_a_folder_with_files_of_others_as_it_is(stack, docker, tmp_path, project):
+    calls = docker()
+
+    result = stack("up", "--wait", "0", "--folder", str(project), **on_path(tmp_path))
+
+    assert (1, "") == (result.returncode, result.stdout)
+    assert (
+        f"otel-perf stack: {project} has files that are not of `otel-perf stack up`, which would replace them; "
+        "name a new or an empty folder with --folder DIR\n" == result.stderr
+    )
+    assert {".env": "PASSWORD=secret\n", "docker-compose.yml": "services: {}\n"} == {
+        path.name: path.read_text(encoding="utf-8") for path in project.iterdir()
+    }
+    assert 0o700 == stat.S_IMODE(project.stat().st_mode)
+    assert not any("up" in call for call in calls())
+
+
+@unix
+@pytest.mark.parametrize("words", [["down"], ["down", "--volumes"], ["logs"]])
+def test_compose_file_of_another_project_is_not_run(stack, docker, tmp_path, project, words):
+    calls = docker()
+
+    result = stack(*words, "--folder", str(project), **on_path(tmp_path))
+
+    assert (1, "") == (result.returncode, result.stdout)
+    assert f"otel-perf stack: no stack of ours in {project}: `otel-perf stack up` makes one, " in result.stderr
+    assert not any("--file" in call for call in calls())
+
+
+@unix
+def test_empty_folder_is_taken_and_stays_its_owners_while_those_that_we_make_can_be_read(stack, docker, tmp_path):
+    calls = docker()
+    folder = tmp_path / "empty"
+    folder.mkdir(mode=0o700)
+
+    stack("up", "--wait", "0", "--folder", str(folder), **on_path(tmp_path))
+
+    assert any("up" in call for call in calls())
+    assert 0o700 == stat.S_IMODE(folder.stat().st_mode)
+    assert {0o755} == {stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*") if path.is_dir()}
+
+
+@unix
+def test_up_that_was_interrupted_can_be_done_again(stack, docker, tmp_path, run_python):
+    calls = docker()
+    folder = tmp_path / "there"
+    interrupted = run_python(
+        f"""
+        import resource
+        from pathlib import Path
+        from otel_perf.backends import compose
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        compose.copy(Path({str(folder)!r}))
+        """
+    )
+    assert "File too large" in interrupted.stderr
+    assert not (folder / "prometheus").exists()
+
+    stack("up", "--wait", "0", "--folder", str(folder), **on_path(tmp_path))
+
+    assert (folder / "prometheus").is_dir()
+    assert any("up" in call for call in calls())
+
+
 # --- the ports that it was brought up with ----------------------------------------------------------------------------
 
 

@@ -55,12 +55,19 @@ def copy(folder: Path) -> list[str]:
     Rules and dashboards that are not what the last copy wrote are the user's, by `otel-perf rules --out` or by hand.
     The containers' users read the files, who are nobody's friends here: modes do not come from the umask.
 
-    Raises: UserError: it cannot be written.
+    Raises: UserError: it cannot be written, or what is in it is somebody else's.
     """
     files = source()
     before, written, kept = _written(folder), {}, []
     try:
+        if folder.is_dir() and any(folder.iterdir()) and not is_ours(folder):
+            raise UserError(
+                f"{folder} has files that are not of `otel-perf stack up`, which would replace them; name a new or an "
+                "empty folder with --folder DIR",
+                exit_code=1,
+            )
         _folder(folder)
+        (folder / WRITTEN).touch()  # from now on it is ours, also where we are interrupted
         for path in sorted(files.rglob("*")):
             place = folder / path.relative_to(files)
             if path.is_dir():
@@ -80,6 +87,11 @@ def copy(folder: Path) -> list[str]:
     except OSError as error:
         raise _not_writable(folder, error) from None
     return kept
+
+
+def is_ours(folder: Path) -> bool:
+    """Return whether copy() has written *folder*: in no other one is anything replaced or removed."""
+    return (folder / WRITTEN).is_file()
 
 
 def _not_writable(folder: Path, error: OSError) -> UserError:
@@ -104,8 +116,9 @@ def _digest(file: Path) -> str:
 
 
 def _folder(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o755)
+    if not folder.is_dir():
+        folder.mkdir(parents=True)
+        folder.chmod(0o755)
 
 
 # --- ports -----------------------------------------------------------------------------------------------------------

@@ -41,8 +41,9 @@ examples:
                                          ..._LOKI_PORT, ..._OTLP_HTTP_PORT, ..._OTLP_GRPC_PORT, ..._HEALTH_PORT;
                                          kept until the variable is set to something else
 
-The files lie in a folder below the home directory; `up` says which, and writes them anew. Without docker,
-`otel-perf view` shows recorded runs on a local page.
+The files lie in a folder below the home directory; `up` says which, and writes them anew. --folder DIR is a new or an
+empty one, or one of an `up` before; others are left alone. Without docker, `otel-perf view` shows recorded runs on a
+local page.
 
 exit status: 0 done, or all is ready; 1 it is not (it says why); 2 the command line or a setting is wrong"""
 
@@ -191,11 +192,11 @@ def _logs(options: argparse.Namespace, folder: Path) -> int:
 def _there(folder: Path) -> Path:
     """Return *folder*, where `up` has put the files.
 
-    Raises: UserError: it has not.
+    Raises: UserError: it has not; a compose file that lies there is of another project, with volumes of its own.
     """
-    if not (folder / compose.FILE).is_file():
+    if not (compose.is_ours(folder) and (folder / compose.FILE).is_file()):
         raise UserError(
-            f"no stack in {folder}: `otel-perf stack up` makes one, --folder DIR names another", exit_code=1
+            f"no stack of ours in {folder}: `otel-perf stack up` makes one, --folder DIR names another", exit_code=1
         )
     return folder
 

@@ -22,7 +22,7 @@ from otel_perf.backends import names, yaml
 from otel_perf.backends.files import write
 from otel_perf.backends.rules.files import BUDGETS, SERVICES, files_of
 from otel_perf.backends.rules.of_budgets import EXCEEDED, budgets_file, reads_its_metric
-from otel_perf.backends.rules.of_services import SILENT, services_file
+from otel_perf.backends.rules.of_services import REGRESSION, SILENT, STARTS, services_file
 from otel_perf.backends.rules.parts import OFFSET, Links, selector, span
 from otel_perf.backends.rules.proofs import Case, _series
 from otel_perf.budgets import SEVERITIES, Budget, read
@@ -176,6 +176,31 @@ def test_alert_of_a_silent_service_says_since_when_or_that_there_was_none(promto
     test = {"interval": "15s", "input_series": inputs, "alert_rule_test": [alert]}
     rules = services_file(Links(services=[ODD], expected=[ODD]))
     (tmp_path / "rules.yml").write_text(yaml.dump(rules), encoding="utf-8")
+    (tmp_path / "test.yml").write_text(
+        yaml.dump({"rule_files": ["rules.yml"], "evaluation_interval": "15s", "tests": [test]}), encoding="utf-8"
+    )
+
+    assert "SUCCESS" in promtool("test", "rules", "test.yml")
+
+
+def test_alert_of_a_slower_start_opens_both_versions_over_the_day_that_is_compared(promtool, tmp_path):
+    series = {}
+    for version, seconds, wait in (("1 &", 1, ""), ("2.0", 2, "_x40 ")):
+        for instance in range(STARTS):
+            own = {"service_name": "shop", "service_version": version, "service_instance_id": f"{version}-{instance}"}
+            series[selector("process_uptime_seconds", own)] = f"{wait}0+15x200"
+            series[selector("otel_perf_startup_duration_seconds", own)] = f"{wait}{seconds}x200"
+    versions = services_file(Links())["groups"][1]
+    (rule,) = [rule for rule in versions["rules"] if "alert" in rule]
+    rule["annotations"] = {"dashboard_url": rule["annotations"]["dashboard_url"]}
+    labels = {"service_name": "shop", "service_version": "2.0", "previous_version": "1 &", "severity": "warning"}
+    query = "var-service=shop&var-version=2.0&var-version=1+%26&from=now-1d&to=now"
+    leads = {"dashboard_url": f"http://127.0.0.1:3000/d/otel-perf-startup?{query}"}
+    expected = [{"exp_labels": labels, "exp_annotations": leads}]
+    alert = {"eval_time": "15m", "alertname": REGRESSION, "exp_alerts": expected}
+    inputs = [{"series": key, "values": text} for key, text in series.items()]
+    test = {"interval": "15s", "input_series": inputs, "alert_rule_test": [alert]}
+    (tmp_path / "rules.yml").write_text(yaml.dump({"groups": [versions]}), encoding="utf-8")
     (tmp_path / "test.yml").write_text(
         yaml.dump({"rule_files": ["rules.yml"], "evaluation_interval": "15s", "tests": [test]}), encoding="utf-8"
     )

@@ -126,11 +126,12 @@ def _versions(links: Links) -> list[Rule]:
 
 def _slower(links: Links) -> dict[str, str]:
     version = "{{ $labels.service_name }} {{ $labels.service_version }}"
+    both = f"&var-version={{{{ $labels.previous_version | urlquery }}}}&from=now-{span(PAST)}&to=now"
     return {
         "summary": f"{version} starts slower than {{{{ $labels.previous_version }}}}",
         "description": f'The median start of {version} takes {{{{ $value | printf "%.2f" }}}} times as long as that of '
         f"{{{{ $labels.previous_version }}}}, the version before; up to {SLOWER:g} times is no alert. "
         f"Both have started at least {STARTS} times in the last day.",
         "runbook_url": links.section("startup-regression"),
-        "dashboard_url": links.dashboard("otel-perf-startup", "service", "version"),
+        "dashboard_url": links.dashboard("otel-perf-startup", "service", "version") + both,
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import stat
@@ -16,6 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
+
+from otel_perf.backends import compose
+from otel_perf.backends.rules.parts import GRAFANA, RUNBOOK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -151,10 +156,13 @@ def test_up_puts_the_files_below_home_runs_compose_there_and_names_what_is_not_r
         assert f"{name} is not ready after 1 s: nothing listens there; its last lines:" in result.stderr
     assert "`otel-perf stack down --volumes` removes all volumes and data" in result.stderr
     deploy = ROOT / "deploy"
-    for file in (path for path in deploy.rglob("*") if path.is_file()):
-        copied = folder / file.relative_to(deploy)
-        assert file.read_bytes() == copied.read_bytes()
-        assert 0o644 == stat.S_IMODE(copied.stat().st_mode)
+    files = {file.relative_to(deploy): file.read_text(encoding="utf-8") for file in deploy.rglob("*") if file.is_file()}
+    files[Path(RUNBOOK)] = (ROOT / RUNBOOK).read_text(encoding="utf-8")
+    for name, text in files.items():
+        if "rules" in name.parts:
+            text = text.replace(":3000/", f":{stack.ports['OTEL_PERF_STACK_GRAFANA_PORT']}/")
+        assert text == (folder / name).read_text(encoding="utf-8"), name
+        assert 0o644 == stat.S_IMODE((folder / name).stat().st_mode)
     assert {0o755} == {stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*") if path.is_dir()}
 
 
@@ -356,7 +364,7 @@ def test_up_that_was_interrupted_can_be_done_again(stack, docker, tmp_path, run_
         from pathlib import Path
         from otel_perf.backends import compose
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-        compose.copy(Path({str(folder)!r}))
+        compose.copy(Path({str(folder)!r}), "http://127.0.0.1:3000")
         """
     )
     assert "File too large" in interrupted.stderr
@@ -528,16 +536,56 @@ def test_usage_errors_exit_with_2(stack, words):
 
 
 def test_rules_and_dashboards_that_the_user_has_written_are_left_alone(tmp_path):
-    from otel_perf.backends import compose
-
-    assert [] == compose.copy(tmp_path)
+    assert [] == compose.copy(tmp_path, GRAFANA)
     rules = tmp_path / "prometheus" / "rules" / "otel-perf-budgets.yml"
     rules.write_text("groups: []\n")
     (tmp_path / "prometheus" / "prometheus.yml").write_text("of an earlier version\n")
 
-    assert ["prometheus/rules/otel-perf-budgets.yml"] == compose.copy(tmp_path)
+    assert ["prometheus/rules/otel-perf-budgets.yml"] == compose.copy(tmp_path, "http://127.0.0.1:3001")
     assert "groups: []\n" == rules.read_text()
     assert "of an earlier version" not in (tmp_path / "prometheus" / "prometheus.yml").read_text()
     rules.unlink()
-    assert [] == compose.copy(tmp_path)
+    assert [] == compose.copy(tmp_path, GRAFANA)
     assert "alert:" in rules.read_text()
+
+
+# --- where alerts lead ------------------------------------------------------------------------------------------------
+
+
+def annotations(folder: Path, name: str) -> list[str]:
+    """Return what the alerts of the stack in *folder* say under *name*."""
+    files = sorted((folder / "prometheus" / "rules").glob("*.yml"))
+    groups = [group for file in files for group in yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]]
+    return [rule["annotations"][name] for group in groups for rule in group["rules"] if "alert" in rule]
+
+
+@unix
+def test_alerts_lead_to_the_port_that_grafana_has_and_not_to_one_that_was_refused(stack, docker, tmp_path):
+    docker()
+    folder = tmp_path / "there"
+    words = ["up", "--wait", "0", "--folder", str(folder)]
+
+    def led() -> set[str]:
+        return {url.partition("/d/")[0] for url in annotations(folder, "dashboard_url")}
+
+    stack(*words, **on_path(tmp_path))
+    assert {f"http://127.0.0.1:{stack.ports['OTEL_PERF_STACK_GRAFANA_PORT']}"} == led()
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        moved = str(one.getsockname()[1])
+    stack(*words, OTEL_PERF_STACK_GRAFANA_PORT=moved, **on_path(tmp_path))
+    assert {f"http://127.0.0.1:{moved}"} == led()
+
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        refused = stack(*words, OTEL_PERF_STACK_GRAFANA_PORT=str(one.getsockname()[1]), **on_path(tmp_path))
+
+    assert "is taken" in refused.stderr
+    assert {f"http://127.0.0.1:{moved}"} == led()
+
+
+def test_runbook_of_each_alert_is_a_section_of_a_file_beside_the_stack(tmp_path):
+    compose.copy(tmp_path, GRAFANA)
+
+    for place in annotations(tmp_path, "runbook_url"):
+        file, _, anchor = place.partition("#")
+        headings = re.findall(r"^## (.*)$", (tmp_path / file).read_text(encoding="utf-8"), re.MULTILINE)
+        assert anchor in {heading.lower().replace(" ", "-") for heading in headings}

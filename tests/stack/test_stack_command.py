@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from otel_perf.backends import compose
+from otel_perf.backends.rules.parts import GRAFANA
 from otel_perf.diagnose import skew
 
 pytestmark = pytest.mark.stack
@@ -154,7 +155,7 @@ def test_docker_compose_accepts_the_file_and_puts_ports_where_the_variables_say(
 
 def test_docker_compose_itself_takes_the_ports_that_the_last_up_has_left_beside_the_file(backends, tmp_path):
     """`docker compose -f FILE up -d`, by hand, moves nothing."""
-    compose.copy(tmp_path)
+    compose.copy(tmp_path, GRAFANA)
     kept = compose.ports_for(tmp_path, {"OTEL_PERF_STACK_GRAFANA_PORT": "3001", "OTEL_PERF_STACK_LOKI_PORT": "3101"})
     compose.keep(tmp_path, kept)
 

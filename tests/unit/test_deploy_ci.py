@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from otel_perf.backends.rules.parts import RUNBOOK
+
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
 JOBS: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["jobs"]
@@ -64,6 +66,7 @@ def test_files_of_the_stack_travel_in_the_wheel():
     included = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
 
     assert "otel_perf/_deploy" == included["deploy"]
+    assert f"otel_perf/_deploy/{RUNBOOK}" == included[RUNBOOK]  # where `stack up` looks, and alerts say that it is
 
 
 @pytest.mark.parametrize("stack", [False, True])

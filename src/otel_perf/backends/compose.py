@@ -13,11 +13,14 @@ import shutil
 import socket
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from otel_perf import budgets
 from otel_perf.errors import UserError
 
+from .rules.files import files_of
+from .rules.parts import RUNBOOK, Links
 from .services import PORTS, Addresses, folder_for_data, port_of
 
 if TYPE_CHECKING:
@@ -49,15 +52,18 @@ def target(given: str | None) -> Path:
     return Path(given or os.path.join(folder_for_data(os.environ, sys.platform), "otel-perf", "stack")).absolute()
 
 
-def copy(folder: Path) -> list[str]:
+def copy(folder: Path, grafana: str) -> list[str]:
     """Copy the stack's files to *folder*, over those of an earlier version; return those that were left alone.
 
     Rules and dashboards that are not what the last copy wrote are the user's, by `otel-perf rules --out` or by hand.
     The containers' users read the files, who are nobody's friends here: modes do not come from the umask.
 
+    Args:
+        folder: new, empty, or of an earlier copy.
+        grafana: base URL, to which the links of the alerts lead.
+
     Raises: UserError: it cannot be written, or what is in it is somebody else's.
     """
-    files = source()
     before, written, kept = _written(folder), {}, []
     try:
         if folder.is_dir() and any(folder.iterdir()) and not is_ours(folder):
@@ -68,25 +74,33 @@ def copy(folder: Path) -> list[str]:
             )
         _folder(folder)
         (folder / WRITTEN).touch()  # from now on it is ours, also where we are interrupted
-        for path in sorted(files.rglob("*")):
-            place = folder / path.relative_to(files)
-            if path.is_dir():
-                _folder(place)
-                continue
-            name = path.relative_to(files).as_posix()
+        for name, content in sorted(_contents(grafana).items()):
+            place = folder / name
+            for above in reversed(PurePosixPath(name).parents):
+                _folder(folder / above)
             if name.startswith(GENERATED):
-                if place.is_file() and _digest(place) not in (_digest(path), before.get(name)):
+                if place.is_file() and _digest(place.read_bytes()) not in (_digest(content), before.get(name)):
                     kept.append(name)
                     continue
-                written[name] = _digest(path)
+                written[name] = _digest(content)
             unfinished = place.with_name(place.name + ".new")
-            shutil.copyfile(path, unfinished)
+            unfinished.write_bytes(content)
             unfinished.chmod(0o644)
             unfinished.replace(place)
         (folder / WRITTEN).write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise _not_writable(folder, error) from None
     return kept
+
+
+def _contents(grafana: str) -> dict[str, bytes]:
+    """Return what is copied, by its name in the folder: the stack's files, rules for this *grafana*, their runbook."""
+    files = source()
+    found = {path.relative_to(files).as_posix(): path.read_bytes() for path in files.rglob("*") if path.is_file()}
+    if RUNBOOK not in found:  # in a wheel it lies among them
+        found[RUNBOOK] = (files.parent / RUNBOOK).read_bytes()
+    rules = files_of(budgets.read("", None), Links(grafana=grafana))
+    return found | {f"prometheus/{name}": text.encode() for name, text in rules.items()}
 
 
 def is_ours(folder: Path) -> bool:
@@ -111,8 +125,8 @@ def _written(folder: Path) -> dict[str, str]:
     return found if isinstance(found, dict) else {}
 
 
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _folder(folder: Path) -> None:
@@ -221,9 +235,9 @@ def said_by(program: str, folder: Path, service: str) -> str:
     return result.stdout + result.stderr
 
 
-def running(program: str, folder: Path) -> set[str]:
-    """Return the services of the stack that run already."""
-    return set(_ask(*_words(program, folder), "ps", "--services", "--status", "running").stdout.split())
+def running(program: str) -> set[str]:
+    """Return the services of the stack that run already, of whichever folder: its name is the same."""
+    return set(_ask(*_words(program, source()), "ps", "--services", "--status", "running").stdout.split())
 
 
 def _words(program: str, folder: Path) -> list[str]:

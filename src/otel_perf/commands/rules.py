@@ -32,6 +32,8 @@ examples:
   otel-perf rules --out monitoring                   monitoring/rules/*.yml and monitoring/tests/*.yml
   otel-perf rules --service shop --service cart      only for these two; each must be there: nothing at all is an alert
   otel-perf rules --grafana https://grafana.example  where the links to dashboards lead
+  otel-perf rules --runbook https://docs.example/alert-rules.md
+                                                     where docs/alert-rules.md is published; its path is no link
   otel-perf rules --check                            in a build: are the files up to date?
 
   promtool check rules deploy/prometheus/rules/*.yml

@@ -102,12 +102,11 @@ def _up(options: argparse.Namespace, folder: Path) -> int:
     addresses = services.Addresses.of_compose(ports)
     docker = compose.docker()
     begun = time.monotonic()
-    kept = compose.copy(folder)
+    compose.check_ports(ports, compose.running(docker), compose.kept_ports(folder))
+    kept = compose.copy(folder, addresses.services["grafana"])
     _say(f"the stack's files are in {folder}")
     if kept:
         _say(f"left as they are, since they are not what the last `up` wrote: {', '.join(kept)}")
-    before = compose.kept_ports(folder)
-    compose.check_ports(ports, compose.running(docker, folder), before)
     if moved := _moved(ports):
         _say(f"on the ports of the last `up`, until their variables are set: {', '.join(moved)}")
     compose.keep(folder, ports)

@@ -205,6 +205,18 @@ def test_collector_loses_nothing_when_a_backend_is_away():
     }
 
 
+def test_memory_at_which_the_collector_refuses_is_the_one_that_is_documented():
+    """It refuses from its limit less the spike on, and at the limit it collects garbage, too."""
+    limiter = read("collector/config.yaml")["processors"]["memory_limiter"]
+    hard = limiter["limit_mib"]
+    soft = hard - limiter["spike_limit_mib"]
+
+    for file in ("README.md", "collector/config.yaml"):
+        text = (DEPLOY / file).read_text(encoding="utf-8").lower()
+        assert f"from {soft} mib of heap on" in text, file
+        assert re.search(f"from {hard} (mib )?on it also collects garbage", text), file
+
+
 def test_queue_files_give_their_room_back_within_the_folder_that_they_are_in():
     """Elsewhere, in the container's /tmp, a new file would lie in memory, and not take its place in one step."""
     storage = read("collector/config.yaml")["extensions"]["file_storage"]
@@ -277,6 +289,16 @@ def test_a_replayed_run_is_found_by_search_wherever_tempo_still_has_it():
     assert kept == tempo["storage"]["trace"]["wal"]["ingestion_time_range_slack"]
     assert kept == tempo["query_frontend"]["search"]["query_ingesters_until"]
     assert "query_backend_after" not in tempo["query_frontend"]["search"]  # 15m, which must not be more than that
+
+
+def test_longest_range_of_a_search_is_documented():
+    """It is Tempo's default; a range above it is answered with an error."""
+    readme = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    dashboards = (DEPLOY.parent / "docs" / "dashboards.md").read_text(encoding="utf-8")
+
+    assert "max_duration" not in read("tempo/tempo.yaml")["query_frontend"]["search"]
+    assert "Tempo searches a range of at most 7 days" in readme
+    assert "Tempo searches at most 7 days" in dashboards
 
 
 def test_tempo_and_loki_write_only_to_their_volumes():

@@ -12,6 +12,11 @@ def report(tmp_path_factory, record, otel_perf, environment):
     """Return the file that `otel-perf report --html` writes of a run of the program."""
     folder = tmp_path_factory.mktemp("report")
     record(folder, "shop.py", "shop", 0.1, seconds=3)
+    return report_in(folder, otel_perf, environment)
+
+
+def report_in(folder, otel_perf, environment):
+    """Return the file that is written of the newest run in *folder*."""
     command = [*otel_perf, "report", "--html", "report.html"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=60, check=False)
     assert (0, b"") == (done.returncode, done.stderr)
@@ -97,3 +102,12 @@ def test_report_is_printed_light_and_whole(opened, tmp_path):
     tab.page.emulate_media(media="screen")
     tab.page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert "dark" in tab.page.evaluate("getComputedStyle(document.documentElement).colorScheme")
+
+
+def test_flame_graph_says_how_many_call_paths_it_has_no_room_for(tmp_path, record, otel_perf, environment, open_tab):
+    record(tmp_path, "wide.py", 50)
+    tab = open_tab(offline=True)
+
+    tab.page.goto(report_in(tmp_path, otel_perf, environment).as_uri())
+
+    tab.says(".flame .detail", "in 2.55 k call paths of the run, 551 of them, the shortest, not drawn")

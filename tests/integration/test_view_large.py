@@ -1,8 +1,9 @@
-"""A start of very many spans: flame graph, waterfall and HTML report of all of it, and none of them grows with it."""
+"""Very many spans and call paths: flame graph, waterfall and HTML report of all of it, and none of them grows with it."""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -21,6 +22,15 @@ def load():
     for _ in range({CALLS}):
         tiny()
 load()
+perf.ready()
+"""
+PATHS = 50 + 50 * 50  # more than a report draws
+WIDE = """
+import otel_perf as perf
+perf.init(service="wide")
+inner = [perf.profile(f"inner {number}")(lambda: None) for number in range(50)]
+for number in range(50):
+    perf.profile(f"outer {number}")(lambda: [call() for call in inner])()
 perf.ready()
 """
 
@@ -94,3 +104,21 @@ def test_html_report_is_at_most_a_megabyte(recorded, run, tmp_path):
     run("report", "--html", tmp_path / "report.html")
 
     assert (tmp_path / "report.html").stat().st_size < 1_000_000
+
+
+def test_html_report_says_how_many_call_paths_its_flame_graph_has_no_room_for(tmp_path, otel_perf, viewer_module):
+    environment = viewer_module.environment()
+    said = [
+        subprocess.check_output(command, cwd=tmp_path, env=environment, text=True, timeout=60)
+        for command in (
+            [sys.executable, "-c", WIDE],
+            [*otel_perf, "report", "--html", "report.html"],
+            [*otel_perf, "flame"],
+        )
+    ]
+
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    (data,) = re.findall('<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    found = json.loads(data)["flame"]
+    assert (2_000, PATHS + 1 - 2_000) == (len(found["name"]), found["folded"])
+    assert "in 2.55 k call paths, the whole run" in said[-1].splitlines()[0]

@@ -23,6 +23,7 @@ from otel_perf.analysis.startup import build_trace
 from otel_perf.errors import UserError
 from otel_perf.export.decode import Point, spans_of
 from otel_perf.export.json_values import Skipped
+from otel_perf.terminal import sources
 from otel_perf.view import answers, charts, profile, traces, waterfall
 from otel_perf.view import live as live_module
 from otel_perf.view.charts import Charts
@@ -713,9 +714,46 @@ def test_lightest_nodes_are_left_out_of_a_large_flame_graph_with_their_parents_k
 
     found = flame_object(tree_of(paths), None, None, most=10)
 
-    assert len(found["name"]) <= 10
-    assert {"all", "a", "49", "48"} <= {found["names"][number] for number in found["name"]}
+    names = [found["names"][number] for number in found["name"]]
+    assert ["all", "a", *map(str, range(42, 50))] == names
+    assert (41, 41 * 42 / 2 * 1e9) == (found["folded"], found["totalNs"][0] - sum(found["selfNs"]))
     assert all(0 <= parent < row for row, parent in enumerate(found["parent"]) if row)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_large_flame_graph_has_as_many_nodes_as_there_is_room_for_and_says_how_many_it_has_not(same):
+    """However many of them took the same time."""
+    paths = {
+        (f"a;b{number % 50};c{number}", "x"): (1, 1.0 if same else float(number + 1), 0.5) for number in range(4_948)
+    }  # 5,000 nodes with those above them
+
+    found = flame_object(tree_of(paths), None, None, most=2_000)
+
+    assert (2_000, 3_000) == (len(found["name"]), found["folded"])
+    assert all(0 <= parent < row for row, parent in enumerate(found["parent"]) if row)
+    whole = flame_object(tree_of(paths), None, None)
+    assert (5_000, 0) == (len(whole["name"]), whole["folded"])
+
+
+def test_command_counts_the_call_paths_that_it_leaves_out_too(folder, monkeypatch):
+    lines = "".join(path_lines(1, f"a;b{number}", "x", 1, number, number) for number in range(1, 10))
+    live = live_of(write(folder, metrics_jsonl=lines.encode()))
+    whole = sources.profile(live, sources.Range()).words
+    monkeypatch.setattr(sources, "flame", lambda *words: answers.flame(*words, most=4))
+
+    found = sources.profile(live, sources.Range()).words
+
+    assert "45 s in 10 call paths, the whole run" == whole
+    assert "45 s in 10 call paths (7 of them, the shortest, left out), the whole run" == found
+
+
+def test_difference_keeps_what_was_heavy_in_the_baseline():
+    root = tree_of({("gone", "x"): (1, 0.1, 0.1), ("here", "x"): (1, 2.0, 2.0), ("small", "x"): (1, 0.5, 0.5)})
+    tree_of({("gone", "x"): (1, 9.0, 9.0)}, root, base=True)
+
+    found = flame_object(root, None, None, difference=True, most=3)
+
+    assert (["all", "gone", "here"], 1) == ([found["names"][number] for number in found["name"]], found["folded"])
 
 
 # --- traces -----------------------------------------------------------------------------------------------------------

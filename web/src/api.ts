@@ -175,6 +175,8 @@ export interface Flame {
   modules: string[];
   /** Nodes that were left out of the record, as one. */
   overflow: boolean;
+  /** Nodes that were left out of this answer: the lightest. */
+  folded: number;
   /** Of a trace in a large file: reading took too long, so there may be more of it. */
   partial?: boolean;
 }

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Flame } from '../src/api.ts';
-import { colorOf, gradeOf, isSame, layOut, neighbour, nodeAt, pathOf } from '../src/flame/layout.ts';
+import { colorOf, gradeOf, isSame, layOut, neighbour, nodeAt, pathOf, pathsOf } from '../src/flame/layout.ts';
 
 /** A tree of rows: name, parent, total, and its baseline. */
 function tree(rows: [string, number, number, number?][]): Flame {
   const names = [...new Set(rows.map(([name]) => name))];
   const compared = rows.some((row) => row.length > 3);
   return {
-    from: null, to: null, names, functions: names.map(() => ''), modules: names.map(() => ''), overflow: false,
+    from: null, to: null, names, functions: names.map(() => ''), modules: names.map(() => ''), overflow: false, folded: 0,
     name: rows.map(([name]) => names.indexOf(name)), parent: rows.map(([, parent]) => parent), totalNs: rows.map(([, , total]) => total),
     selfNs: rows.map(() => 0), calls: rows.map(() => 1),
     ...(compared ? { baseTotalNs: rows.map((row) => row[3] ?? 0), baseSelfNs: rows.map(() => 0) } : {}),
@@ -57,6 +57,12 @@ test('the keys walk to caller, widest callee and neighbours', () => {
   assert.equal(2, neighbour(TREE, layout, 4, 'right'));
   assert.equal(2, neighbour(TREE, layout, 2, 'right'));
   assert.deepEqual(['b', 'c'], pathOf(TREE, 2));
+});
+
+test('what is not drawn is counted and told', () => {
+  assert.equal('1 call path of the run', pathsOf(tree([['all', -1, 10], ['a', 0, 10]]), 'the run'));
+  assert.equal('5 k call paths of the run, 999 of them, the shortest, not drawn', pathsOf({ ...TREE, name: Array<number>(4001).fill(0), folded: 999 }, 'the run'));
+  assert.equal('5 call paths of a trace, 1 of them, the shortest, not drawn', pathsOf({ ...TREE, folded: 1 }, 'a trace'));
 });
 
 test('an empty tree and one of the root alone are laid out', () => {

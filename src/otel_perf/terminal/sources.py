@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from otel_perf.amounts import duration, plural
+from otel_perf.amounts import count, duration, plural
 from otel_perf.errors import UserError
 from otel_perf.view.answers import NO_PROFILE, NO_START, flame, flame_of_trace
 
@@ -55,12 +55,13 @@ def profile(live: Live, part: Range) -> Chosen:
             hint = "; otel-perf flame --start shows the start" if process.nodes else ""
             raise UserError(f"{_who(process)}: {NO_PROFILE}{hint}", exit_code=1)
         begin, end = (_moment(bound, began, last) for bound in (part.begin, part.end))
-        root = tree_of(flame(live, begin, end))
+        found = flame(live, begin, end)
+        root = tree_of(found)
     words = _words(*(None if moment is None else (moment - began) / 1e3 for moment in (begin, end)))
     if not root.children:
         length = duration((last - began) / 1e3)
         raise UserError(f"{_who(process)}: no profiled call ended {words}; it lasted {length}", exit_code=1)
-    return Chosen(root, f"{_amount(root)}, {words}")
+    return Chosen(root, f"{_amount(root, found['folded'])}, {words}")
 
 
 def _words(begin: float | None, end: float | None) -> str:
@@ -127,13 +128,15 @@ def _of_trace(name: str, found: dict[str, Any]) -> Chosen:
     passed = (found["to"] - found["from"]) / 1e3
     words = f"{name}, {duration(passed)}"
     if root.total / 1e9 > passed * AT_ONCE:
-        return Chosen(root, f"{words}; calls at the same time add up to {_amount(root)}")
-    return Chosen(root, f"{words}, {_paths(root)}")
+        return Chosen(root, f"{words}; calls at the same time add up to {_amount(root, found['folded'])}")
+    return Chosen(root, f"{words}, {_paths(root, found['folded'])}")
 
 
-def _amount(root: Node) -> str:
-    return f"{duration(root.total / 1e9)} in {_paths(root)}"
+def _amount(root: Node, folded: int) -> str:
+    return f"{duration(root.total / 1e9)} in {_paths(root, folded)}"
 
 
-def _paths(root: Node) -> str:
-    return plural(sum(1 for _ in walk(root)) - 1, "call path")
+def _paths(root: Node, folded: int) -> str:
+    """Return how many call paths there are, those that were left out of the tree among them."""
+    found = plural(sum(1 for _ in walk(root)) - 1 + folded, "call path")
+    return f"{found} ({count(folded)} of them, the shortest, left out)" if folded else found

@@ -280,10 +280,8 @@ def flame_object(
 
     A node is at least as wide as what is in it: its own call may still go on, or its children have run side by side.
     """
-    rows = _widened(root)
-    if len(rows) > most:
-        weights = sorted((max(branch.total, branch.base[0]) for branch, _ in rows), reverse=True)
-        rows = _lighter_left_out(rows, weights[most])
+    every = _widened(root)
+    rows = _heaviest(every, most) if len(every) > most else every
     names: dict[tuple[str, str], int] = {}
     numbers = [names.setdefault((branch.name, branch.function), len(names)) for branch, _ in rows]
     found: dict[str, Any] = {
@@ -298,6 +296,7 @@ def flame_object(
         "selfNs": [round(branch.own * 1e9) for branch, _ in rows],
         "calls": [None if branch.calls is None else int(branch.calls) for branch, _ in rows],
         "overflow": overflow,
+        "folded": len(every) - len(rows),
     }
     if difference:
         found["baseTotalNs"] = [round(branch.base[0] * 1e9) for branch, _ in rows]
@@ -325,12 +324,14 @@ def _widened(root: Branch) -> list[tuple[Branch, int]]:
     return rows
 
 
-def _lighter_left_out(rows: list[tuple[Branch, int]], weight: float) -> list[tuple[Branch, int]]:
-    """Return those of *rows* that are heavier than *weight*; then so are their parents."""
+def _heaviest(rows: list[tuple[Branch, int]], most: int) -> list[tuple[Branch, int]]:
+    """Return the *most* heaviest of *rows*, of equal ones the first: a parent stands before what is no heavier."""
+    order = sorted(range(len(rows)), key=lambda row: -max(rows[row][0].total, rows[row][0].base[0]))
+    heavy = set(order[:most])
     places = {-1: -1}
     kept: list[tuple[Branch, int]] = []
     for row, (branch, parent) in enumerate(rows):
-        if parent in places and (parent < 0 or max(branch.total, branch.base[0]) > weight):
+        if parent in places and (parent < 0 or row in heavy):
             places[row] = len(kept)
             kept.append((branch, places[parent]))
     return kept

@@ -7,7 +7,7 @@ import { change, count, duration, percent, visible } from '../format.ts';
 import { functions, marked, query } from '../state.ts';
 import { tip } from '../ui/Tip.tsx';
 import { FlameCanvas } from './canvas.ts';
-import { isSame, pathOf } from './layout.ts';
+import { isSame, pathOf, pathsOf } from './layout.ts';
 
 /** Names with *words* in them, whatever their case; null if there is nothing to search for. */
 export function searched(words: string): ((name: string) => boolean) | null {
@@ -90,10 +90,9 @@ function isMarked(flame: Tree, index: number, name: string, row: string | undefi
 }
 
 function Summary({ flame, of }: { flame: Tree; of: string }) {
-  const nodes = flame.name.length - 1;
   return (
     <>
-      {duration(flame.totalNs[0] / 1e9)} in {count(nodes)} call path{nodes === 1 ? '' : 's'} of {of}
+      {duration(flame.totalNs[0] / 1e9)} in {pathsOf(flame, of)}
       {flame.overflow && '; what did not fit in the record is one node'}
       {flame.partial && '; the file was not read to its end: there may be more'}
     </>

@@ -6,6 +6,7 @@
  */
 
 import type { Flame } from '../api.ts';
+import { count, plural } from '../format.ts';
 
 export interface Layout {
   size: number;
@@ -112,6 +113,12 @@ export function pathOf(flame: Flame, node: number): string[] {
   const names: string[] = [];
   for (let each = node; each > 0; each = flame.parent[each]) names.push(flame.names[flame.name[each]]);
   return names.reverse();
+}
+
+/** How many call paths *of* something there are, and how many of them are not drawn. */
+export function pathsOf(flame: Flame, of: string): string {
+  const all = `${plural(flame.name.length - 1 + flame.folded, 'call path')} of ${of}`;
+  return flame.folded ? `${all}, ${count(flame.folded)} of them, the shortest, not drawn` : all;
 }
 
 /** Which of *count* colours a module has: the same in every run. Source: FNV-1a, 32 bits. */

@@ -13,6 +13,7 @@ from otel_perf.terminal.follow import Followed, load
 from otel_perf.terminal.snapshot import Watch
 
 START = 1_795_000_000_000_000_000
+BUDGET = {"key": "budget", "value": {"stringValue": "startup"}}
 
 
 @pytest.fixture(autouse=True)
@@ -166,6 +167,45 @@ def test_what_depends_on_nothing_new_is_made_once(runs):
         watch._now_and_then("cheap", "same", lambda: made.append(1))
 
     assert [1] == made
+
+
+def test_a_start_that_goes_on_past_its_budget_has_lasted_as_long_as_its_process_last_said(tmp_path, monkeypatch):
+    """No span ends any more: only the budget's value grows."""
+    now = [100.0]
+    monkeypatch.setattr(snapshot, "monotonic", lambda: now[0])
+    folder = tmp_path / "r" / "1"
+    folder.mkdir(parents=True)
+
+    def judge(seconds):
+        value = {"timeUnixNano": str(START + int(seconds * 1e9)), "asDouble": seconds, "attributes": [BUDGET]}
+        metric = {"name": "otel_perf.budget.value", "gauge": {"dataPoints": [value]}}
+        data = {"resourceMetrics": [{"scopeMetrics": [{"metrics": [metric]}]}]}
+        with (folder / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(data) + "\n")
+
+    phase = {
+        "traceId": f"{1:032x}", "spanId": f"{2:016x}", "parentSpanId": f"{1:016x}", "name": "Load",
+        "startTimeUnixNano": str(START), "endTimeUnixNano": str(START + 1_000_000_000),
+        "attributes": [{"key": "otel_perf.kind", "value": {"stringValue": "phase"}}],
+    }  # fmt: skip
+    (folder / "traces.jsonl").write_text(json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [phase]}]}]}) + "\n")
+    alert = {
+        "timeUnixNano": str(START + 2_020_000_000),
+        "eventName": "otel_perf.budget.exceeded",
+        "attributes": [BUDGET, {"key": "metric", "value": {"stringValue": "otel_perf.startup.duration"}}],
+    }
+    (folder / "logs.jsonl").write_text(json.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": [alert]}]}]}) + "\n")
+    judge(2.02)
+    followed = Followed(str(tmp_path), "r")
+    followed.read(9.0)
+    watch = Watch(followed)
+    assert "the start has no end after 2.02 s" in watch.take().verdict
+
+    judge(60.0)
+    now[0] += 60.0
+    followed.read(9.0)
+
+    assert "the start has no end after 1 min" in watch.take().verdict
 
 
 def test_a_run_of_less_than_a_second_is_told_as_long_as_it_was(runs):

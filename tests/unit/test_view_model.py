@@ -371,6 +371,31 @@ def test_start_that_goes_on_is_explained_now_and_then(tmp_path, monkeypatch):
     assert answers.overview(live)["report"]["start"]["complete"]
 
 
+def test_start_that_goes_on_past_its_budget_has_lasted_as_long_as_its_process_last_said(tmp_path, monkeypatch):
+    """No span ends any more: only the budget's value grows."""
+    clock = [1_000.0]
+    monkeypatch.setattr(live_module, "monotonic", lambda: clock[0])
+    alert = {"budget": "startup", "metric": "otel_perf.startup.duration", "severity": "critical", "limit": 2.0}
+    files = {
+        "traces_jsonl": START[1],
+        "metrics_jsonl": metric_line("otel_perf.budget.value", 2.02, 2.02, budget="startup"),
+        "logs_jsonl": event_line("otel_perf.budget.exceeded", 2.02, **alert, value=2.02, unit="s"),
+    }
+    folder = write(tmp_path / "run" / "77", **{name: text.encode() for name, text in files.items()})
+    live = live_of(folder)
+    before = answers.overview(live)
+    with open(folder / "metrics.jsonl", "a", encoding="utf-8") as file:
+        file.write(metric_line("otel_perf.budget.value", 60, 60.0, budget="startup"))
+    clock[0] += 60.0
+    live.advance()
+
+    after = answers.overview(live)
+
+    assert "the start has no end after 2.02 s" in before["verdict"]
+    assert "the start has no end after 1 min" in after["verdict"]
+    assert [2.02, 60.0] == [found["report"]["start"]["seconds"] for found in (before, after)]
+
+
 def test_others_are_answered_while_a_start_is_explained(folder, monkeypatch):
     """Of 300,000 spans that takes ten seconds, in which the page still draws and the reader reads."""
     live = live_of(folder)

@@ -78,7 +78,7 @@ def build_start(process: Process) -> Start | None:
             return None
         begin, end = min(node.start for node in nodes), max(node.end for node in nodes)
         start = Start(Node("startup", "startup", begin, end), recorded=False, running=is_running(process, begin))
-        _judged_by_process(start, process)
+        start.limit, start.lasts = judged_by_process(process)
     else:
         start = Start(root, recorded=True, waits=process.root is None and is_running(process, root.start))
     limit = number_of(attributes, "otel_perf.budget.startup")
@@ -93,15 +93,13 @@ def build_start(process: Process) -> Start | None:
     return start
 
 
-def _judged_by_process(start: Start, process: Process) -> None:
-    """Take what the process itself said of the budget of a start that has no end: it knows for how long that lasts."""
+def judged_by_process(process: Process) -> tuple[float, float]:
+    """Return limit and lasts, as in Start, of a start without an end: its process knows for how long it lasts."""
     record = process.record
     kept = record.budgets.get("startup")
-    if kept is not None and kept.limit:
-        start.limit = kept.limit
-    for alert in record.alerts:
-        if alert.metric == STARTUP and record.open(alert.budget) is alert:
-            start.lasts = max(start.lasts, record.peak(alert) or 0.0)
+    limit = kept.limit if kept is not None and kept.limit else LIMIT
+    alerts = [one for one in record.alerts if one.metric == STARTUP and record.open(one.budget) is one]
+    return limit, max([record.peak(one) or 0.0 for one in alerts], default=0.0)
 
 
 def build_trace(nodes: list[Node]) -> Start:

@@ -16,7 +16,7 @@ from otel_perf.analysis.model import text_of
 from otel_perf.analysis.report import cost_text, headline
 from otel_perf.analysis.sampled import machine_texts, rows_of
 from otel_perf.analysis.standing import alert_cells, end_of, score_of_run, states_text
-from otel_perf.analysis.startup import build_start, verdict_of
+from otel_perf.analysis.startup import build_start, judged_by_process, verdict_of
 from otel_perf.analysis.text import Style, bytes_of, plural
 from otel_perf.view.answers import NO_PROFILE
 from otel_perf.view.charts import MAIN
@@ -191,8 +191,8 @@ class Watch:
     def _verdict(self, process: Process) -> tuple[str, str]:
         """Return the first line of the report and its state; a start that is over does not change."""
         over = process.root is not None, process.inferred is not None
-        alerts = 0 if over[0] else len(process.record.alerts)  # of a start that lasts, its own may be among them
-        key = (len(process.nodes), over, alerts, process.service, process.version, bool(process.points))
+        judged = None if over[0] else judged_by_process(process)  # grows as long as the start lasts
+        key = (len(process.nodes), over, judged, process.service, process.version, bool(process.points))
 
         def make() -> tuple[str, str]:
             start = build_start(process)

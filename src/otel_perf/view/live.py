@@ -16,6 +16,7 @@ from otel_perf.alerts import ESCALATED, RAISED, RESOLVED
 from otel_perf.analysis.loading import Reader
 from otel_perf.analysis.model import Process, is_running
 from otel_perf.analysis.record import BUDGET
+from otel_perf.analysis.startup import judged_by_process
 from otel_perf.analysis.text import Style
 from otel_perf.budgets import load
 from otel_perf.errors import ConfigError, UserError
@@ -221,8 +222,8 @@ def _key_of(process: Process) -> object:
     """Return what is another one when there is something else to say of the start."""
     empty = not process.points and not process.after.spans
     unfinished = None if process.running else process.unfinished  # of what goes on, the start says nothing
-    alerts = len(process.record.alerts) if process.root is None else 0  # one may be of its budget
-    said = str([process.usable, process.ended, unfinished, process.resource, process.root_attributes, alerts])
+    judged = judged_by_process(process) if process.root is None else None  # grows as long as the start lasts
+    said = str([process.usable, process.ended, unfinished, process.resource, process.root_attributes, judged])
     return len(process.nodes), empty, said
 
 

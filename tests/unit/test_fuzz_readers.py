@@ -35,7 +35,7 @@ from otel_perf.analysis.text import Style, cells
 from otel_perf.analysis.unfinished import read_unfinished, text_of_all
 from otel_perf.analysis.validation import findings
 from otel_perf.errors import ConfigError
-from otel_perf.export.decode import read_logs, read_points, read_spans
+from otel_perf.export.decode import logs_of, points_of, read_lines, spans_of
 from otel_perf.export.endpoint import Target
 from otel_perf.export.follow.files import Folder
 from otel_perf.export.follow.pace import Pace
@@ -70,10 +70,10 @@ _spec.loader.exec_module(hostile_run)
 
 def assert_readers_take(process: Path) -> None:
     """Let every reader read the folder *process*, which is the only one of its run."""
-    for read, name in ((read_spans, NAMES[0]), (read_points, NAMES[1]), (read_logs, NAMES[2])):
+    for records_of in (spans_of, points_of, logs_of):
         for file in NAMES[:3]:  # spans among the logs, too
-            list(read(str(process / file), Skipped()))
-        list(read(str(process / name), Skipped()))
+            for data in read_lines(str(process / file), Skipped()):
+                list(records_of(data, Skipped()))
     assert_report_is_valid(process)
     assert_exports_are_valid(process)
     assert_all_is_sent(process)

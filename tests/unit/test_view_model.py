@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -21,11 +22,13 @@ from otel_perf.analysis.loading import Reader, Tail, load_process
 from otel_perf.analysis.model import node_of
 from otel_perf.analysis.startup import build_trace
 from otel_perf.errors import UserError
+from otel_perf.export import parts
 from otel_perf.export.decode import Point, spans_of
 from otel_perf.export.json_values import Skipped
 from otel_perf.terminal import sources
 from otel_perf.view import answers, charts, profile, traces, waterfall
 from otel_perf.view import live as live_module
+from otel_perf.view import runs as runs_module
 from otel_perf.view.charts import Charts
 from otel_perf.view.encode import encode
 from otel_perf.view.live import Live
@@ -1056,6 +1059,85 @@ def test_folder_that_may_not_be_read_is_named_and_is_read_once_it_may(folder, tm
         assert not runs.any_runs()
 
     assert "run" == runs.find("newest", "first").run.name
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Return the monotonic seconds of whoever lists runs, which a test sets."""
+    now = [1_000.0]
+    monkeypatch.setattr(runs_module, "monotonic", lambda: now[0])
+    return now
+
+
+def start_in(runs, clock):
+    """Return the seconds of the start of the one run there is, a while after the last look."""
+    clock[0] += runs_module.AGAIN + 1.0
+    (row,) = runs.listing()["runs"]
+    return row["startSeconds"]
+
+
+def test_process_without_a_start_is_read_once_however_often_it_is_listed(tmp_path, runs, clock, monkeypatch):
+    """As a forked worker: its metrics grow each second, its traces now and then."""
+    read = []
+
+    class Counted(io.BufferedReader):
+        def readline(self, size=-1):
+            read.append(len(line := super().readline(size)))
+            return line
+
+    monkeypatch.setattr(parts, "open", lambda path, mode: Counted(io.FileIO(path)), raising=False)
+    spans, logs = "".join(AFTER), event_line("otel_perf.process.ended", 20)
+    files = {"traces_jsonl": spans.encode(), "metrics_jsonl": b"", "logs_jsonl": logs.encode()}
+    folder = write(tmp_path / "run" / "77", **files)
+
+    for at in range(5):
+        with open(folder / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(metric_line("process.memory.usage", at, 1e6))
+        assert start_in(runs, clock) is None
+    assert len(spans) + len(logs) == sum(read)
+    with open(folder / "traces.jsonl", "a", encoding="utf-8") as file:
+        file.write(AFTER[0])
+    assert start_in(runs, clock) is None
+    assert len(spans) + len(logs) + len(AFTER[0]) == sum(read)
+
+    with open(folder / "traces.jsonl", "a", encoding="utf-8") as file:
+        file.write(START[3])
+    assert 1.0 == start_in(runs, clock)
+
+
+def test_readiness_that_is_inferred_while_a_run_is_listed_is_its_start_until_the_root_comes(tmp_path, runs, clock):
+    folder = write(tmp_path / "run" / "77", traces_jsonl=START[1].encode(), logs_jsonl=b"")
+    assert start_in(runs, clock) is None
+
+    with open(folder / "logs.jsonl", "a", encoding="utf-8") as file:
+        file.write(event_line("otel_perf.startup.inferred", 0.7, **{"otel_perf.startup.duration": 0.7}))
+    assert 0.7 == start_in(runs, clock)
+
+    with open(folder / "traces.jsonl", "a", encoding="utf-8") as file:
+        file.write(START[3])
+    assert 1.0 == start_in(runs, clock)
+
+
+def test_line_that_is_half_written_when_a_run_is_listed_is_read_once_it_is_whole(tmp_path, runs, clock):
+    pid = str(os.getpid())
+    root = line_of([span("startup", 0.0, 1.0, 1, otel_perf__kind="startup")], process__pid=int(pid)).encode()
+    folder = write(tmp_path / "run" / pid, traces_jsonl=START[1].encode() + root[:200])
+    assert start_in(runs, clock) is None
+
+    with open(folder / "traces.jsonl", "ab") as file:
+        file.write(root[200:])
+
+    assert 1.0 == start_in(runs, clock)
+
+
+def test_process_whose_files_are_others_is_listed_anew(tmp_path, runs, clock):
+    folder = write(tmp_path / "run" / "77", traces_jsonl="".join(AFTER).encode())
+    assert start_in(runs, clock) is None
+
+    (folder / "new").write_bytes("".join([*START, *AFTER]).encode())
+    os.replace(folder / "new", folder / "traces.jsonl")
+
+    assert 1.0 == start_in(runs, clock)
 
 
 def test_answer_has_null_for_what_is_no_number():

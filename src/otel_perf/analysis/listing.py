@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from otel_perf.errors import UserError
 
-from .model import first_started, summarize
 from .startup import build_start, verdict_of
+from .summary import first_started, summarize
 from .table import table
 from .text import bytes_of, count, cut
 

@@ -4,7 +4,7 @@ The spans of the start are kept, each as a slim Node; of everything after it onl
 long each function's spans took, how many there were, which were slowest; of what was sampled a few hundred points. A
 run of a million spans, or of many days, so stays within memory.
 
-Reading order: Node, Process; loading.py reads one. summarize() finds the start's root alone, for lists of runs.
+Reading order: Node, Process; loading.py reads one, summary.py finds the start's root alone, for lists of runs.
 """
 
 from __future__ import annotations
@@ -13,20 +13,16 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from otel_perf.errors import UserError
 from otel_perf.export.alive import is_held
-from otel_perf.export.decode import read_logs, read_spans
-from otel_perf.export.json_values import Skipped
-from otel_perf.export.runs import LOGS, TRACES
 
 from .record import Record
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Iterable, Iterator
 
     from otel_perf.budgets import Budget
     from otel_perf.export.decode import Log, Point, Span
+    from otel_perf.export.json_values import Skipped
 
     from .unfinished import Unfinished
 
@@ -280,60 +276,3 @@ def _error_of(span: Span) -> str | None:
             if span.status_code == 2:
                 return f"{kind}: {message}" if kind and message else kind or message or "error"
     return (span.status_message or "error") if span.status_code == 2 else None
-
-
-# --- lists of runs ------------------------------------------------------------------------------------------
-
-
-def summarize(path: str) -> Process:
-    """Read only the start's root of the process folder *path*, or for want of one what was inferred, and one span.
-
-    Raises: UserError: a file is there and cannot be read.
-    """
-    full = os.path.abspath(path)
-    process = Process(path, os.path.basename(os.path.dirname(full)), os.path.basename(full))
-    file = os.path.join(path, TRACES)
-    for span in _spans_in(file):
-        process.resource = span.resource
-        process.nodes.append(node_of(span))
-        break
-    for span in _spans_in(file, b'"startup"'):
-        if span.attributes.get("otel_perf.kind") == "startup":
-            process.resource, process.root, process.root_attributes = (
-                span.resource,
-                node_of(span),
-                span.attributes,
-            )
-            break
-    if process.root is None:
-        _infer_by_logs(process)
-    return process
-
-
-def _infer_by_logs(process: Process) -> None:
-    """Look whether the program seemed to be ready, though no root says so."""
-    file = os.path.join(process.path, LOGS)
-    try:
-        for log in read_logs(file, Skipped()):
-            if log.event == INFERRED:
-                infer(process, log)
-                return
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror or error}; is it yours?") from None
-
-
-def _spans_in(file: str, only: bytes = b"") -> Iterator[Span]:
-    try:
-        yield from read_spans(file, Skipped(), only)
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror or error}; is it yours?") from None
-
-
-def first_started(processes: Iterable[Process]) -> Process:
-    """Return the process of *processes* (at least one) whose root is earliest; else whose first span is."""
-
-    def key(process: Process) -> tuple[bool, int]:
-        first = process.root or (process.nodes[0] if process.nodes else None)
-        return process.root is None, 2**64 if first is None else first.start
-
-    return min(processes, key=key)

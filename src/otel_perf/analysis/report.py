@@ -16,9 +16,10 @@ from .advice import explain
 from .ending import ending_of, ending_text
 from .functions import DURATION, bucket_factor, cost_of, functions_of, hot_paths
 from .loading import load_process
-from .model import Process, first_started, summarize, text_of
+from .model import Process, text_of
 from .sources import shown
 from .startup import build_start, imports_of, length, merged, verdict_of
+from .summary import first_started, summarize
 from .table import table
 from .text import NARROWEST, PLAIN_WIDTH, Style, bytes_of, count, cut, plural, share, style_for, wrap_list
 from .tree import tree_lines

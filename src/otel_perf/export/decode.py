@@ -3,7 +3,7 @@
 A file may be torn at its end (killed), in its middle (disk full), or written by somebody else. What cannot be
 read is skipped and counted by reason; all around it is kept. Nothing here raises for what a file contains.
 
-Reading order: Span, Point, Log, read_spans(), read_points(), read_logs(). Of metrics, gauges, sums and
+Reading order: Span, Point, Log, read_points(); spans_of(), points_of(), logs_of(). Of metrics, gauges, sums and
 histograms are read, buckets of exponential ones only.
 """
 
@@ -211,33 +211,20 @@ class Log:
 # --- files -------------------------------------------------------------------------------------------------
 
 
-def read_spans(path: str, skipped: Skipped, only: bytes = b"") -> Iterator[Span]:
-    """Yield the spans of a ``traces.jsonl``, in the order of the file; none where there is no such file.
+def read_points(path: str, skipped: Skipped) -> Iterator[Point]:
+    """Yield the points of a ``metrics.jsonl``, oldest first; none where there is no such file.
 
     Args:
         path: the file.
         skipped: counts what could not be read.
-        only: lines without these bytes are passed over undecoded, when one span is looked for.
 
     Raises: OSError: the file is there and cannot be read.
     """
-    for data in read_lines(path, skipped, only):
-        yield from spans_of(data, skipped)
-
-
-def read_points(path: str, skipped: Skipped) -> Iterator[Point]:
-    """Yield the points of a ``metrics.jsonl``, oldest first; as read_spans()."""
     for data in read_lines(path, skipped):
         yield from points_of(data, skipped)
 
 
-def read_logs(path: str, skipped: Skipped) -> Iterator[Log]:
-    """Yield the records of a ``logs.jsonl``, oldest first; as read_spans()."""
-    for data in read_lines(path, skipped):
-        yield from logs_of(data, skipped)
-
-
-def read_lines(path: str, skipped: Skipped, only: bytes = b"") -> Iterator[dict[str, Any]]:
+def read_lines(path: str, skipped: Skipped) -> Iterator[dict[str, Any]]:
     """Yield the JSON object of each line of the file *path*, all its parts, one line in memory at a time."""
     at, more = 0, True
     while more and (opened := open_at(path, at)) is not None:
@@ -249,7 +236,7 @@ def read_lines(path: str, skipped: Skipped, only: bytes = b"") -> Iterator[dict[
                 if len(line) > MAX_LINE and not line.endswith(b"\n"):
                     at += _pass_over(file)
                     skipped.line("longer than 64 MB")
-                elif only in line and not line.isspace():
+                elif not line.isspace():
                     data = parse_line(line, skipped)
                     if data is not None:
                         yield data

@@ -1,24 +1,27 @@
 """The runs of a folder, as the page may ask for them: by names that were found there, never by a path.
 
-Reading order: Runs.find(), which knows what ``newest`` and ``first`` are; Runs.live(), Runs.listing().
+Reading order: Runs.find(), which knows what ``newest`` and ``first`` are; Runs.live(), Runs.listing(); Listed.
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from threading import Event, Lock, Thread
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, NamedTuple
 
-from otel_perf.analysis.model import Process, first_started, summarize
 from otel_perf.analysis.startup import build_start, verdict_of
+from otel_perf.analysis.summary import Summary, first_started
 from otel_perf.errors import UserError
-from otel_perf.export.runs import FILES, Run, find_runs, processes_in
+from otel_perf.export.runs import LOGS, TRACES, Run, find_runs, processes_in
 
 from .live import Live, still_runs
 
 if TYPE_CHECKING:
     from typing import Any
+
+    from otel_perf.analysis.model import Process
 
 NEWEST = "newest"
 FIRST = "first"
@@ -28,7 +31,7 @@ MOST_SUMMARIES = 10_000  # processes of which no more than the start's root is k
 POLL = 0.25  # seconds between two looks for what is new
 BREATH = 0.001  # seconds in which whoever waits for a process gets at it
 UNUSED = 60.0  # seconds after which nobody follows a process that nobody asks for
-AGAIN = 5.0  # seconds after which a process whose start has not ended is summarized again
+AGAIN = 5.0  # seconds after which a process whose start has not ended is looked at again
 PATIENCE = 1.0  # seconds that an answer waits for all of a run to be read
 
 
@@ -67,7 +70,7 @@ class Runs:
         self._lock = Lock()
         self._lives: dict[str, Live] = {}  # by path; the one that was asked for last is the last
         self._used: dict[str, float] = {}
-        self._summaries: dict[str, tuple[float, object, Process]] = {}
+        self._listed: dict[str, Listed] = {}  # by path
         self._wake = Event()
         self._ended = False
         self._thread = Thread(target=self._follow, name="otel-perf view", daemon=True)
@@ -183,26 +186,46 @@ class Runs:
         }
 
     def _summary(self, path: str) -> Process:
-        """Return the start's root of the process in *path*, what came first, and whether it runs; read once."""
-        sizes = _sizes(path)
-        kept = self._summaries.get(path)
-        if kept is None or (
-            kept[2].root is None and kept[1] != sizes and (monotonic() - kept[0] > AGAIN or not kept[2].nodes)
-        ):
-            try:
-                found = summarize(path)
-            except UserError:
-                found = Process(path, os.path.basename(os.path.dirname(path)), os.path.basename(path))
-            if len(self._summaries) >= MOST_SUMMARIES:
-                self._summaries.clear()
-            kept = self._summaries[path] = monotonic(), sizes, found
-        process = kept[2]
-        process.running = still_runs(process, process.nodes[0].start if process.nodes else 0)
-        return process
+        """Return the start's root of the process in *path*, what came first, and whether it runs."""
+        with self._lock:
+            listed = self._listed.get(path)
+            if listed is None:
+                if len(self._listed) >= MOST_SUMMARIES:
+                    self._listed.clear()
+                listed = self._listed[path] = Listed(path)
+        return listed.now()
+
+
+class Listed:
+    """A process as lists have it: its files are read once, and what they grow by as long as its start has no end."""
+
+    def __init__(self, path: str) -> None:
+        self._summary = Summary(path)
+        self._lock = Lock()
+        self._sizes: object = None
+        self._due = 0.0  # monotonic seconds
+
+    def now(self) -> Process:
+        """Return what is known of it by now, and whether it runs."""
+        with self._lock:
+            known = self._summary.process
+            sizes = _sizes(known.path)
+            due = monotonic() >= self._due or not known.nodes
+            if known.root is None and sizes != self._sizes and due:
+                with suppress(UserError):
+                    self._summary.look(over=not _is_running(known))
+                self._sizes, self._due = sizes, monotonic() + AGAIN
+            found = self._summary.process
+            found.running = _is_running(found)
+            return found
+
+
+def _is_running(process: Process) -> bool:
+    return still_runs(process, process.nodes[0].start if process.nodes else 0)
 
 
 def row_of(run: str, processes: list[Process]) -> dict[str, Any]:
-    """Return what api.ts calls RunRow, of *processes*, at least one, as summarize() or a reader gives them."""
+    """Return what api.ts calls RunRow, of *processes*, at least one, as a Summary or a reader gives them."""
     rows = [{"name": one.name, "service": one.service, "running": bool(one.running)} for one in processes]
     first = first_started(processes)
     start = build_start(first)
@@ -232,7 +255,7 @@ def _is_inside(path: str, top: str) -> bool:
 
 def _sizes(path: str) -> tuple[int, ...]:
     found = []
-    for name in FILES:
+    for name in (TRACES, LOGS):
         try:
             found.append(os.stat(os.path.join(path, name)).st_size)
         except OSError:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 from otel_perf.export import alive, retention
+from otel_perf.system import calls
 
 OLD, NOW = "2026-11-25T09-00-00", "2026-11-25T10-15-02"
 WEEK = 7 * 86400.0
@@ -137,6 +139,70 @@ def test_earlier_parts_of_files_go_with_their_run_and_what_is_alike_stays(make_r
     shrink(look(make_run(NOW)), 500)
 
     assert ["traces.0.jsonl"] == [path.name for path in process.iterdir()]
+
+
+# --- what cannot be removed --------------------------------------------------------------------------------------------
+
+
+def is_open(path):
+    """Say whether this process has the file *path* open."""
+    there = os.stat(path)
+    for number in range(256):
+        try:
+            if os.path.samestat(there, os.fstat(number)):
+                return True
+        except OSError:
+            continue
+    return False
+
+
+@pytest.fixture
+def keep_open_files(monkeypatch):
+    """Let no file be removed while it is open, as on Windows."""
+
+    def unlink(path, remove=calls.unlink):
+        if is_open(path):
+            raise PermissionError(13, "used by another process", path)
+        remove(path)
+
+    monkeypatch.setattr(calls, "unlink", unlink)
+
+
+def test_no_more_goes_than_must_where_an_open_file_cannot_be_removed(make_run, look, tmp_path, keep_open_files):
+    """The lock is open while a process is tidied."""
+    names = ["2026-11-25T09-00-00", "2026-11-25T09-10-00", "2026-11-25T09-20-00"]
+    for name in names:
+        make_run(name, size=1000)
+        mark(tmp_path, name)
+        (tmp_path / name / NOBODY / "alive.lock").touch()
+
+    runs = shrink(look(make_run(NOW)), 2500)
+
+    assert ({*names[1:], NOW}, 7) == (left(tmp_path), runs.lost)
+    assert 2 * (1000 + len("{}")) == runs.size
+
+
+def test_what_went_counts_though_a_file_that_somebody_reads_stays(make_run, look, tmp_path, keep_open_files):
+    for name in (OLD, "2026-11-25T09-30-00"):
+        make_run(name, size=1000)
+        (tmp_path / name / NOBODY / "open.json").write_bytes(b"x" * 200)
+
+    with open(tmp_path / OLD / NOBODY / "open.json", "rb"):
+        runs = shrink(look(make_run(NOW)), 1500)
+
+    assert {OLD, "2026-11-25T09-30-00", NOW} == left(tmp_path)
+    assert (["open.json"], 1400) == (os.listdir(tmp_path / OLD / NOBODY), runs.size)
+
+
+def test_what_another_process_has_removed_since_the_look_counts_as_gone(make_run, look, tmp_path):
+    for name in (OLD, "2026-11-25T09-30-00"):
+        make_run(name, size=1000)
+    runs = look(make_run(NOW))
+    shutil.rmtree(tmp_path / OLD)
+
+    shrink(runs, 1500)
+
+    assert ({"2026-11-25T09-30-00", NOW}, 1000) == (left(tmp_path), runs.size)
 
 
 # --- runs that go on ---------------------------------------------------------------------------------------------------

@@ -169,6 +169,7 @@ class Runs:
         """Remove the files of one process, if nobody else does, and count its records; return the bytes that went."""
         if (self._gone and perf_counter() > self._until) or os.path.islink(process.path):
             return 0
+        size = process.size
         with Ended(process.path) as ended:
             if not ended:
                 return 0
@@ -176,11 +177,15 @@ class Runs:
             more, removed = _numbers(process, lost) if goes_on else (0, 0)
             if not _remove_files(process.path):
                 self.lost += max(0, lost - self._unsent(process.path)) if lost else 0  # some may be gone
-                return 0
+                process.size, _ = _weight(process.path)  # all of them, if another process was faster
+                return size - process.size
             self.lost += lost + more
             self.removed += removed
+            emptied = _remove_lock(process.path)  # who holds it is alone
+        if not emptied:  # on Windows, as it was open
+            _remove_lock(process.path)
         self._gone += 1
-        size, process.size, process.waits = process.size, 0, False
+        process.size, process.waits = 0, False
         return size
 
 
@@ -230,10 +235,22 @@ def _weight(process: str) -> tuple[int, float]:
 
 
 def _remove_files(process: str) -> bool:
-    """Remove our files, and the folder where nothing else is left in it; say whether the files are gone."""
+    """Remove our files but the lock, lines first: what stays is still known as unsent. Say whether all are gone."""
     try:
-        for name in filter(is_ours, sorted(calls.listdir(process), key=LOCK.__eq__)):  # who holds the lock is alone
-            calls.unlink(os.path.join(process, name))
+        for name in sorted(filter(is_ours, calls.listdir(process)), key=OTHERS.__contains__):
+            if name != LOCK:
+                calls.unlink(os.path.join(process, name))
+    except OSError:
+        return False
+    return True
+
+
+def _remove_lock(process: str) -> bool:
+    """Remove the lock, and the folder where nothing else is left in it; say whether the lock is gone."""
+    try:
+        calls.unlink(os.path.join(process, LOCK))
+    except FileNotFoundError:
+        pass
     except OSError:
         return False
     _remove_folder(process)

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -345,3 +346,30 @@ def test_many_processes_are_weighed_by_one_of_them_every_two_seconds(make_run, l
     assert [True, False] == [look(run).weighed, look(run).weighed]
     os.utime(tmp_path / ".gitignore", (4_102_444_800, 4_102_444_800))  # the clock was set back since
     assert [True, False] == [look(run).weighed, look(run).weighed]
+
+
+@pytest.mark.parametrize(
+    ("answer", "lives"), [(259, True), (0, False), (PermissionError(13, "denied"), True), (OSError(22, "none"), False)]
+)
+def test_windows_is_asked_for_a_process_without_a_signal_to_it(answer, lives, make_run, tmp_path, monkeypatch):
+    """There the signal 0 is Ctrl-C; a process that has ended is known to the system while its parent watches it."""
+    make_run(OLD)
+    opened, closed = [], []
+
+    def open_process(access, inherit, number):
+        opened.append((access, inherit, number))
+        if isinstance(answer, OSError):
+            raise answer
+        return 7
+
+    windows = SimpleNamespace(
+        OpenProcess=open_process, GetExitCodeProcess=lambda handle: answer, STILL_ACTIVE=259, CloseHandle=closed.append
+    )
+    monkeypatch.setitem(sys.modules, "_winapi", windows)
+    monkeypatch.setattr(calls, "kill", lambda *signal: pytest.fail("a signal was sent"))
+    with monkeypatch.context() as on_windows:
+        on_windows.setattr(os, "name", "nt")
+        found = alive.is_alive(str(tmp_path / OLD / NOBODY))
+
+    assert (lives, [(0x1000, False, int(NOBODY))]) == (found, opened)
+    assert ([] if isinstance(answer, OSError) else [7]) == closed

@@ -163,9 +163,28 @@ def _lock_windows(file: int) -> bool | None:
 def _has_process(path: str) -> bool:
     """Say whether there is a process with the number of the folder *path*."""
     try:
-        calls.kill(int(os.path.basename(os.path.abspath(path)).partition("-")[0]), 0)
+        number = int(os.path.basename(os.path.abspath(path)).partition("-")[0])
+        if os.name == "nt":  # where 0 is no question, but the signal of Ctrl-C
+            return _runs_on_windows(number)
+        calls.kill(number, 0)
     except PermissionError:
         return True
     except (OSError, OverflowError, ValueError):
         return False
     return True
+
+
+def _runs_on_windows(number: int) -> bool:
+    """Say whether the process *number* runs; one that has ended stays there as long as another one watches it.
+
+    Raises: PermissionError: it is there, and another user's; OSError: it is not.
+    """
+    import _winapi as windows
+
+    query = 0x1000  # PROCESS_QUERY_LIMITED_INFORMATION
+    process = windows.OpenProcess(query, False, number)  # type: ignore[attr-defined]
+    try:
+        running: bool = windows.GetExitCodeProcess(process) == windows.STILL_ACTIVE  # type: ignore[attr-defined]
+    finally:
+        windows.CloseHandle(process)  # type: ignore[attr-defined]
+    return running

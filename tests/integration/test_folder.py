@@ -31,7 +31,8 @@ def old_run(base: Path, name: str, *, days: float, size: int = 10, extra: str = 
     if extra:
         (process / extra).write_text("the user's")
     then = time.time() - days * 86400
-    os.utime(base / name, (then, then))
+    for path in (*process.iterdir(), base / name):
+        os.utime(path, (then, then))
     return base / name
 
 
@@ -97,7 +98,8 @@ def test_a_run_that_still_lives_is_kept_whatever_its_age(run_python, tmp_path):
     process = tmp_path / ".otel-perf" / "2020-01-01T00-00-00" / str(os.getpid())
     process.mkdir(parents=True)
     (process / "traces.jsonl").write_text("x")
-    os.utime(process.parent, (0, 0))
+    for path in (process / "traces.jsonl", process.parent):
+        os.utime(path, (0, 0))
 
     run_python(PROGRAM)
 

@@ -191,17 +191,29 @@ def test_short_program_over_grpc_is_sent_by_the_next_process(run, receiver, tmp_
     assert_same(spans_of, tmp_path, there)
 
 
-@pytest.mark.timed
-def test_killed_process_is_sent_by_the_next_one(run, receiver, tmp_path, spans_of, run_python):
+@pytest.mark.parametrize("days", [0, 10])
+def test_killed_process_is_sent_by_the_next_one_however_long_ago_it_began(
+    days, run, receiver, tmp_path, spans_of, run_python
+):
     there = receiver()
-    program = textwrap.dedent(BEGIN) + "time.sleep(0.5)\nos.kill(os.getpid(), 9)"
+    until_written = """
+        import glob
+        end = time.time() + 10
+        while time.time() < end and not any("CoreInit" in open(f).read() for f in glob.glob(".otel-perf/*/*/traces.*")):
+            time.sleep(0.01)
+        os.kill(os.getpid(), 9)
+    """
+    program = textwrap.dedent(BEGIN) + textwrap.dedent(until_written)
     killed = run_python(program, env={"OTEL_EXPORTER_OTLP_ENDPOINT": there.http})
     assert -9 == killed.returncode
     assert [] == there.requests()
+    (folder,) = (tmp_path / ".otel-perf").glob("*/")
+    os.utime(folder, (began := time.time() - days * 86400, began))  # when its process began
 
     assert closing(run(LONG, there.http))[1]
 
     assert_same(spans_of, tmp_path, there)
+    assert 2 == sum(one["name"] == "CoreInit" for one in there.spans())
 
 
 def test_lines_of_the_transport_never_reach_the_programs_log(run, receiver):

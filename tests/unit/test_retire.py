@@ -47,6 +47,12 @@ def mark(base, run, process=NOBODY):
     (base / run / process / "sent.json").write_text("{}")
 
 
+def age(path, moment=0):
+    """Let *path*, and all that is in it, have been written at *moment*, seconds since 1970."""
+    for one in (path, *path.rglob("*")):
+        os.utime(one, (moment, moment))
+
+
 def left(base):
     return {path.name for path in base.iterdir()}
 
@@ -116,7 +122,7 @@ def test_unsent_records_of_a_run_that_is_too_large_or_too_old_are_counted(make_r
         if stranger:
             folder = tmp_path / OLD / (NOBODY if stranger == "process" else "")
             (folder / "notes.txt").write_text("the user's")
-        os.utime(tmp_path / OLD, (0, 0))
+        age(tmp_path / OLD)
         runs = look(now)
         how(runs)
 
@@ -140,6 +146,61 @@ def test_earlier_parts_of_files_go_with_their_run_and_what_is_alike_stays(make_r
     shrink(look(make_run(NOW)), 500)
 
     assert ["traces.0.jsonl"] == [path.name for path in process.iterdir()]
+
+
+# --- when a run was written --------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_as_old_as_its_last_line_however_long_ago_it_began(make_run, look, tmp_path):
+    """As a server that ran for longer than runs are kept, and is started again: its last hour was not sent."""
+    make_run(OLD, size=1000)
+    mark(tmp_path, OLD)
+    for folder in (tmp_path / OLD / NOBODY, tmp_path / OLD):
+        os.utime(folder, (0, 0))
+    now = make_run(NOW, process=str(os.getpid()))
+
+    runs = look(now)
+    runs.remove_old(50, WEEK)
+    assert ({OLD, NOW}, 0) == (left(tmp_path), runs.lost)
+
+    age(tmp_path / OLD)
+    runs = look(now)
+    runs.remove_old(50, WEEK)
+    assert ({NOW}, 7) == (left(tmp_path), runs.lost)
+
+
+def test_a_run_that_went_on_for_long_is_among_the_newest_when_it_ends(make_run, look, tmp_path):
+    make_run(OLD)
+    os.utime(tmp_path / OLD, (0, 0))
+    make_run("2026-11-25T10-00-00")
+    age(tmp_path / "2026-11-25T10-00-00", 1000)
+
+    look(make_run(NOW)).remove_old(2, WEEK * 10_000)
+
+    assert {OLD, NOW} == left(tmp_path)
+
+
+def test_a_run_that_goes_on_for_long_takes_no_place_among_the_newest(make_run, look, tmp_path):
+    make_run(OLD, process=str(os.getpid()))
+    os.utime(tmp_path / OLD, (0, 0))
+    make_run("2026-11-25T10-00-00")
+    age(tmp_path / "2026-11-25T10-00-00", 1000)
+
+    look(make_run(NOW)).remove_old(2, WEEK * 10_000)
+
+    assert {OLD, "2026-11-25T10-00-00", NOW} == left(tmp_path)
+
+
+def test_a_run_that_is_sent_later_gets_no_younger(make_run, look, tmp_path):
+    make_run(OLD)
+    age(tmp_path / OLD)
+    for name in ("sent.json", "sent.lock"):
+        (tmp_path / OLD / NOBODY / name).write_text("{}")
+    os.utime(tmp_path / OLD, (0, 0))
+
+    look(make_run(NOW)).remove_old(50, WEEK)
+
+    assert {NOW} == left(tmp_path)
 
 
 # --- what cannot be removed --------------------------------------------------------------------------------------------
@@ -212,7 +273,7 @@ def test_what_another_process_has_removed_since_the_look_counts_as_gone(make_run
 def test_processes_that_ended_in_a_run_that_goes_on_are_the_last_to_go(make_run, look, tmp_path):
     for number in (NOBODY, "999999991", "999999992", str(os.getpid())):
         run = make_run(NOW, size=1000, process=number)
-    os.utime(tmp_path / NOW / "999999992", (0, 0))
+    age(tmp_path / NOW / "999999992")
     make_run(OLD, size=1000)
 
     assert 4000 == shrink(look(run), 4000).size
@@ -346,6 +407,46 @@ def test_many_processes_are_weighed_by_one_of_them_every_two_seconds(make_run, l
     assert [True, False] == [look(run).weighed, look(run).weighed]
     os.utime(tmp_path / ".gitignore", (4_102_444_800, 4_102_444_800))  # the clock was set back since
     assert [True, False] == [look(run).weighed, look(run).weighed]
+
+
+def test_who_does_not_weigh_many_processes_looks_at_none_of_them(make_run, look, tmp_path, monkeypatch):
+    run = make_run(NOW)
+    for number in range(3 * retention.MANY):
+        make_run(OLD, process=str(900_000_000 + number))
+        mark(tmp_path, OLD, str(900_000_000 + number))
+    (tmp_path / ".gitignore").touch()
+    asked = dict.fromkeys(("is_alive", "is_number", "_weight"), 0)
+    answers = {name: getattr(retention, name) for name in asked}
+    for name in asked:
+
+        def count(path, name=name):
+            asked[name] += 1
+            return answers[name](path)
+
+        monkeypatch.setattr(retention, name, count)
+
+    runs = look(run, waits=lambda process: pytest.fail("asked what waits"))
+    runs.remove_old(0, 0.0)
+
+    assert (False, 0, 0) == (runs.weighed, asked["is_alive"], asked["_weight"])
+    assert asked["is_number"] <= retention.MANY + 1, "a folder of any size costs no more than that"
+    os.utime(tmp_path / ".gitignore", (0, 0))
+    assert look(run).weighed
+    assert 3 * retention.MANY + 1 == asked["is_alive"]
+
+
+def test_nobody_looks_up_what_waits_while_there_is_room(make_run, look, tmp_path):
+    make_run(OLD)
+    mark(tmp_path, OLD)
+    asked = []
+
+    runs = look(make_run(NOW), waits=lambda process: not asked.append(process))
+    runs.remove_old(50, WEEK)
+    shrink(runs, 1000)
+    assert [] == asked
+
+    shrink(runs, 0)
+    assert {str(tmp_path / OLD / NOBODY)} == set(asked)
 
 
 @pytest.mark.parametrize(

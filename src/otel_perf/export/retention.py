@@ -37,19 +37,24 @@ class Process:
     Attributes:
         path: its folder.
         size: bytes of its files.
+        modified: when it wrote last, seconds since 1970; 0 where it has not.
         lives: it may still write.
         marked: somebody has begun to send it.
-        waits: it has ended, and something of it is still to be sent.
     """
 
-    __slots__ = ("lives", "marked", "modified", "path", "size", "waits")
+    __slots__ = ("_waits", "lives", "marked", "modified", "path", "size")
 
-    def __init__(self, path: str, weigh: bool, waits: Callable[[str], bool]) -> None:
+    def __init__(self, path: str, waits: Callable[[str], bool]) -> None:
         self.path = path
-        self.size, self.modified = _weight(path) if weigh else (0, 0.0)
+        self.size, self.modified = _weight(path)
         self.lives = is_alive(path)
         self.marked = os.path.lexists(os.path.join(path, SENT))
-        self.waits = not self.lives and self.marked and waits(path)
+        self._waits = waits
+
+    @property
+    def waits(self) -> bool:
+        """It has ended, and something of it is still to be sent; looked up anew, as it may be sent meanwhile."""
+        return self.marked and not self.lives and self._waits(self.path)
 
 
 class Run:
@@ -57,25 +62,28 @@ class Run:
 
     Attributes:
         path: its folder.
-        modified: when something was made in it, seconds since 1970.
+        modified: when it was last written, seconds since 1970; while it lives, when a process began in it last: what
+            goes on for long takes no place among the newest.
         lives: a process of it may still write, or it is to stay whatever its age.
     """
 
     __slots__ = ("lives", "modified", "path", "processes")
 
-    def __init__(self, path: str, modified: float, stays: bool, processes: list[Process]) -> None:
+    def __init__(self, path: str, stays: bool, processes: list[Process]) -> None:
         self.path = path
-        self.modified = modified
         self.processes = processes
         self.lives = stays or any(process.lives for process in processes)
+        self.modified = _made(path)
+        if not self.lives:
+            self.modified = max([self.modified, *(process.modified for process in processes)])
 
 
 class Runs:
     """All runs in one folder, as one look has found them.
 
     Attributes:
-        found: the newest first.
-        weighed: the sizes are known.
+        found: the newest first; none where it was not weighed.
+        weighed: this look is one that weighs; else there are many processes, and another one has just done so.
         lost: records that went before they were delivered.
         removed: records of ended processes of runs that go on, which went when nobody waited for them.
     """
@@ -93,20 +101,15 @@ class Runs:
         self._until = perf_counter() + PATIENCE
         self._gone = 0  # processes
         kept = os.path.basename(os.path.abspath(keep))
-        with calls.scandir(base) as entries:
-            there = [
-                (entry.stat(follow_symlinks=False).st_mtime, entry.name, entry.path)
-                for entry in entries
-                if _is_run_name(entry.name) and entry.is_dir(follow_symlinks=False)
-            ]
-        processes = {path: _processes(path) for _, _, path in there}
-        self.weighed = sum(map(len, processes.values())) <= MANY or _is_our_turn(base)
+        there = _listed(base)
+        self.weighed = there is not None
         self.found = [
-            Run(path, modified, name == kept, [Process(one, self.weighed, waits) for one in processes[path]])
-            for modified, name, path in sorted(there, reverse=True)
+            Run(path, os.path.basename(path) == kept, [Process(one, waits) for one in processes])
+            for path, processes in (there or {}).items()
         ]
+        self.found.sort(key=lambda run: (run.modified, run.path), reverse=True)
         self.lost = self.removed = 0
-        self._now = _now([one for _, name, path in there if name == kept for one in processes[path]])
+        self._now = _now([one for run in self.found if os.path.basename(run.path) == kept for one in run.processes])
 
     @property
     def size(self) -> int:
@@ -185,7 +188,7 @@ class Runs:
         if not emptied:  # on Windows, as it was open
             _remove_lock(process.path)
         self._gone += 1
-        process.size, process.waits = 0, False
+        process.size, process.marked = 0, False
         return size
 
 
@@ -216,22 +219,52 @@ def _is_our_turn(base: str) -> bool:
     return True
 
 
-def _processes(run: str) -> list[str]:
+def _listed(base: str) -> dict[str, list[str]] | None:
+    """Return the processes of each run in *base*; None where they are many, and it is not our turn to weigh them."""
+    with calls.scandir(base) as entries:
+        found: dict[str, list[str]] = {
+            entry.path: [] for entry in entries if _is_run_name(entry.name) and entry.is_dir(follow_symlinks=False)
+        }
+    number = 0
+    for run, processes in found.items():
+        for process in _processes(run):
+            processes.append(process)
+            number += 1
+            if number == MANY + 1 and not _is_our_turn(base):
+                return None
+    return found
+
+
+def _processes(run: str) -> Iterable[str]:
     try:
-        names = calls.listdir(run)
+        with calls.scandir(run) as entries:
+            yield from (entry.path for entry in entries if is_number(entry.path))
     except OSError:  # no folder, or another process tidies it away
-        return []
-    return [os.path.join(run, name) for name in names if is_number(name)]
+        return
+
+
+def _made(folder: str) -> float:
+    """Return when something was made in *folder*; 0 where another process has tidied it away."""
+    try:
+        return calls.stat(folder).st_mtime
+    except OSError:
+        return 0.0
 
 
 def _weight(process: str) -> tuple[int, float]:
-    """Return the bytes of a process's files, and when one was made last."""
+    """Return the bytes of a process's files, and when it wrote to one last."""
+    size, modified = 0, 0.0
     try:
         with calls.scandir(process) as entries:
-            size = sum(entry.stat(follow_symlinks=False).st_size for entry in entries if is_ours(entry.name))
-        return size, calls.stat(process).st_mtime
+            for entry in entries:
+                if is_ours(entry.name):
+                    found = entry.stat(follow_symlinks=False)
+                    size += found.st_size
+                    if not entry.name.startswith("sent."):  # a later process may write these
+                        modified = max(modified, found.st_mtime)
     except OSError:  # no folder, or another process tidies it away
         return 0, 0.0
+    return size, modified
 
 
 def _remove_files(process: str) -> bool:
@@ -266,16 +299,10 @@ def _remove_folder(path: str) -> bool:
     return True
 
 
-def _now(processes: list[str]) -> float:
+def _now(processes: list[Process]) -> float:
     """Return seconds since 1970: no later than *processes* write, if the program has put another clock in place."""
     now = wall_ns() / 1e9
-    newest = 0.0
-    for process in processes:
-        try:
-            with calls.scandir(process) as entries:
-                newest = max([newest, *(entry.stat(follow_symlinks=False).st_mtime for entry in entries)])
-        except OSError:  # another process tidies it away
-            continue
+    newest = max((process.modified for process in processes), default=0.0)
     return min(now, newest + FRESH) if newest else now
 
 

@@ -107,7 +107,7 @@ def events(pattern: str) -> str:
 
 
 def starts() -> str:
-    """Return the TraceQL of the starts in the range shown, of all services.
+    """Return the TraceQL of starts in the range shown, of all services: the first that Tempo finds, up to the limit.
 
     Only what was seen to work on Tempo 2.9: one comparison, and select(). Those of the chosen processes are picked out
     by their ids, which chosen_processes() gives.

@@ -48,7 +48,7 @@ SECONDS, BYTES, CORES, SHARE, PER_SECOND = "s", "decbytes", "suffix: cores", "pe
 TOTAL_WIDTH = 24
 NO_CELL = "–"  # in a table, what a panel says when it is empty would stand in each empty cell
 MOST_SPANS = 10_000  # of one trace; query_frontend.search.max_spans_per_span_set in tempo.yaml
-MOST_TRACES = 500  # that a search looks at
+MOST_TRACES = 500  # that a search gives: the first found, in no order
 
 Overrides = dict[str, dict[str, Any]]  # properties by the name of a field, as it comes from the data source
 

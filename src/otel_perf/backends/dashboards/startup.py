@@ -147,9 +147,10 @@ def _phases() -> Builder[Panel]:
 def _slowest() -> Builder[Panel]:
     return found_spans(
         "Slowest starts",
-        "The slowest starts of the chosen processes, with what held each longest, among the newest 500 of all services "
-        "that Tempo finds in this range. A process of which Prometheus has nothing is not shown. A click on the trace "
-        "shows the start below. Tempo's search sees a start about 10 s after it has arrived.",
+        "The slowest starts of the chosen processes, with what held each longest, among 500 starts of all "
+        "services that Tempo finds in this range: where there are more, not all and not the newest ones; choose a "
+        "shorter range. A process of which Prometheus has nothing is not shown. A click on the trace shows the start "
+        "below. Tempo's search sees a start about 10 s after it has arrived.",
         language.starts(),
         language.chosen_processes(),
         slowest_starts(),

@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -67,6 +68,29 @@ def ask(stack: Any, query: Query, end: float, **variables: str) -> list[Any]:
 def of_prometheus(boards: list[dict[str, Any]]) -> list[Query]:
     """Return the queries that Prometheus answers whatever is chosen; that of a trace's id needs one."""
     return [query for query in queries(boards) if query.language in ("promql", "label_values")]
+
+
+def send(stack: Any, told: dict[str, str], *metrics: dict[str, Any]) -> None:
+    """Send what a process says that has the attributes *told*: that it is there, and *metrics*.
+
+    Without their time, which is now, and their temporality.
+    """
+    now = str(time.time_ns())
+    uptime = {"name": "process.uptime", "unit": "s", "gauge": {"dataPoints": [{"asDouble": 7.0}]}}
+    sent = json.loads(json.dumps([uptime, *metrics]))
+    for metric in sent:
+        [kind] = {"gauge", "sum"} & set(metric)
+        for point in metric[kind]["dataPoints"]:
+            point |= {"timeUnixNano": now, "attributes": attributes(point.get("attributes", {}))}
+        if kind == "sum":
+            metric[kind] |= {"aggregationTemporality": 2, "isMonotonic": True}
+    group = {"resource": {"attributes": attributes(told)}, "scopeMetrics": [{"metrics": sent}]}
+    assert 200 == stack.post(f"{stack.otlp_http}/v1/metrics", {"resourceMetrics": [group]})
+
+
+def attributes(pairs: dict[str, str]) -> list[dict[str, Any]]:
+    """Return attributes as OTLP has them, without those that are empty."""
+    return [{"key": key, "value": {"stringValue": value}} for key, value in pairs.items() if value]
 
 
 def unanswered(stack: Any, boards: list[dict[str, Any]], **variables: str) -> list[tuple[str, str, str]]:
@@ -362,6 +386,39 @@ def test_phases_are_stacked_by_version_without_those_within_others(page, recorde
 
 
 @pytest.mark.browser
+def test_links_of_a_service_choose_what_its_row_is_of(page, process_stack, boards):
+    """A version or none, and names that would end the address or a part of it: asked of the real Prometheus again."""
+    name = f"R&D #1+{time.time_ns()}"
+    versions = ("", "1.4.2.dev3+g1a2b3c", "1.0")
+    for version in versions:
+        send(process_stack, {"service.name": name, "service.version": version, "service.instance.id": f"{name}-{version}"})
+    table = panel_of(boards, "Services and versions")
+    by_place = {query.place: query for query in reversed(of_prometheus(boards)) if query.instant}
+    live = by_place["Live processes"]
+    process_stack.wait_for(
+        lambda: ask(process_stack, live, time.time(), service=chosen(name))[0]["value"][1] == "3", "all of them"
+    )
+    end, frames = time.time(), _load("frames")
+    answers = [
+        frames.table(process_stack.query(asked.filled(each["expr"], RANGE, service=chosen(name)), end), each["refId"], True)
+        for each in table["targets"]
+    ]
+
+    rows = page.evaluate("([panel, frames]) => window.links(panel, frames)", [table, answers])
+
+    found = []
+    for links in rows:
+        assert 4 == len(links)
+        [variables] = {tuple(sorted(parse_qsl(urlsplit(link).query, keep_blank_values=True))) for link in links}
+        values = {key.removeprefix("var-"): value for key, value in variables if key.startswith("var-")}
+        assert name == values["service"]
+        found.append(values["version"])
+        escaped = {key: chosen(value) for key, value in values.items()}
+        assert "1" == ask(process_stack, live, time.time(), **escaped)[0]["value"][1]
+    assert sorted(versions) == sorted(found)
+
+
+@pytest.mark.browser
 @pytest.mark.parametrize("number", range(5))
 def test_every_panel_is_drawn_from_real_answers(page, recorded, boards, number, tmp_path):
     """Screenshots are kept in $OTEL_PERF_SCREENSHOTS, to be looked at; docs/img/ has some."""
@@ -426,27 +483,12 @@ def test_a_panel_that_has_nothing_to_show_says_why(programs, boards):
     assert [] == [title for title, text in empty if len(text) < 10]
 
 
-def two_of_one_name(stack: Any, name: str) -> None:
-    """Send what processes of two services of one name say, which differ in their namespace."""
-    for namespace in ("north", "south"):
-        now = str(time.time_ns())
-        told = {
-            "service.name": name,
-            "service.namespace": namespace,
-            "service.version": "1",
-            "service.instance.id": f"{name}-{namespace}",
-        }
-        pairs = [{"key": key, "value": {"stringValue": value}} for key, value in told.items()]
-        point = {"timeUnixNano": now, "asDouble": 7.0}
-        metrics = [{"name": "process.uptime", "unit": "s", "gauge": {"dataPoints": [point]}}]
-        group = {"resource": {"attributes": pairs}, "scopeMetrics": [{"metrics": metrics}]}
-        assert 200 == stack.post(f"{stack.otlp_http}/v1/metrics", {"resourceMetrics": [group]})
-
-
 def test_two_services_of_one_name_are_two_by_their_namespace(process_stack, boards):
     name = f"twice-{time.time_ns()}"
     by_place = {query.place: query for query in reversed(of_prometheus(boards)) if query.instant}
-    two_of_one_name(process_stack, name)
+    for namespace in ("north", "south"):
+        told = {"service.name": name, "service.namespace": namespace, "service.instance.id": f"{name}-{namespace}"}
+        send(process_stack, told)
 
     def rows(place: str) -> list[Any]:
         return ask(process_stack, by_place[place], time.time(), service=chosen(name))

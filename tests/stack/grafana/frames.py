@@ -23,7 +23,7 @@ def table(answer: list[dict[str, Any]], ref: str, several: bool) -> Frame:
     labels = sorted({key for series in answer for key in series["metric"]})
     times = [int(float(series["value"][0]) * 1000) for series in answer]
     values = [float(series["value"][1]) for series in answer]
-    columns = [field(key, "string", [series["metric"].get(key) for series in answer]) for key in labels]
+    columns = [field(key, "string", [series["metric"].get(key, "") for series in answer]) for key in labels]
     value = field(f"Value #{ref}" if several else "Value", "number", values)
     return {"refId": ref, "fields": [field("Time", "time", times), *columns, value]}
 

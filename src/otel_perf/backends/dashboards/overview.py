@@ -81,8 +81,10 @@ def _services() -> Builder[Panel]:
         f"sum by ({by}) ({of_living(series(CPU))})",
         f"max by ({by}) ({of_living(series(MEMORY))})",
     ]
-    row = f"var-service=${{__data.fields.{language.SERVICE}}}&var-version=${{__data.fields.{language.VERSION}}}"
-    row += "&${__url_time_range}"
+    # Grafana fills in what a cell shows, and without a format leaves & and + as they are.
+    chosen = {"service": language.SERVICE, "version": language.VERSION}
+    cells = [f"var-{name}=${{__data.fields.{label}:percentencode}}" for name, label in chosen.items()]
+    row = "&".join((*cells, "${__url_time_range}"))
     columns = {
         language.NAMESPACE: ("Namespace", ""),
         language.SERVICE: ("Service", ""),
@@ -107,6 +109,7 @@ def _services() -> Builder[Panel]:
             "Value #D": shell.address("otel-perf-startup", row),
         },
         overrides={
+            language.VERSION: {"noValue": ""},  # of the link: it matches what has no version
             "Value #B": {"thresholds": SCORE.build(), "custom.cellOptions": {"type": "color-text"}, "decimals": 0},
             "Value #C": {"thresholds": SOME_BAD.build(), "custom.cellOptions": {"type": "color-text"}},
         },

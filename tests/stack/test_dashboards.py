@@ -499,6 +499,22 @@ def test_two_services_of_one_name_are_two_by_their_namespace(process_stack, boar
     assert ["2"] == [row["value"][1] for row in rows("Live processes")]
 
 
+def test_network_of_a_machine_that_has_long_run_is_no_peak_where_a_process_begins(process_stack, boards):
+    """The kernel's counters begin with the machine: what they had before the process is nobody's rate."""
+    name = f"late-{time.time_ns()}"
+    point = {"asInt": str(10**12), "attributes": {"device": "eth0", "direction": "receive"}}
+    units = {"system.network.io": "By", "system.network.errors": "errors", "system.network.dropped_packets": "packets"}
+    metrics = [{"name": one, "unit": unit, "sum": {"dataPoints": [point]}} for one, unit in units.items()]
+    send(process_stack, {"service.name": name, "service.instance.id": name}, *metrics)
+    process_stack.wait_for(
+        lambda: len(process_stack.query(f'{{__name__=~"system_network_.+", service_name="{name}"}}')) == 3, "the counters"
+    )
+    asked_for = [query for query in of_prometheus(boards) if query.place.startswith("Network,")]
+    assert 2 == len(asked_for)
+
+    assert [[], []] == [ask(process_stack, query, time.time(), service=chosen(name)) for query in asked_for]
+
+
 # --- the end of processes: last, as it ends them ---------------------------------------------------------------------
 
 

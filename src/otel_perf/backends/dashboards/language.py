@@ -82,6 +82,12 @@ def rate(instrument: str, *more: str) -> str:
     return f"{lately(instrument, *more)} / ($__rate_interval_ms / 1000)"
 
 
+def rate_of_machine(instrument: str) -> str:
+    """Return the same of counters of the machine, which count since it was started: a process does not begin with 0."""
+    one = series(instrument)
+    return f"({one} - {one} offset $__rate_interval) / ($__rate_interval_ms / 1000)"
+
+
 def lately(instrument: str, *more: str) -> str:
     """Return by how much an instrument's counters, or histograms, have grown, at each step."""
     one = series(instrument, *more)

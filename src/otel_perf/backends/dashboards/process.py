@@ -8,7 +8,7 @@ from otel_perf.amounts import amount
 from otel_perf.budgets import CPU, MEMORY
 
 from . import language, shell
-from .language import PROCESS, held, of_living, rate, series, short
+from .language import PROCESS, held, of_living, rate, rate_of_machine, series, short
 from .panels import BYTES, CORES, SECONDS, SHARE, Asked, chart, table
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ def _network() -> list[Builder[Panel]]:
         _each(
             "Network, bytes per second",
             "Of the machine, by interface and direction.",
-            f"max by (device, direction) ({rate('system.network.io')})",
+            f"max by (device, direction) ({rate_of_machine('system.network.io')})",
             "{{device}} {{direction}}",
             unit=BYTES_PER_SECOND,
             nothing=NETWORK,
@@ -254,8 +254,8 @@ def _network() -> list[Builder[Panel]]:
         _each(
             "Network, errors and drops per second",
             "Of the machine, by interface and direction.",
-            f"max by (device, direction) (({rate('system.network.errors')}) + "
-            f"{rate('system.network.dropped_packets')})",
+            f"max by (device, direction) (({rate_of_machine('system.network.errors')}) + "
+            f"{rate_of_machine('system.network.dropped_packets')})",
             "{{device}} {{direction}}",
             unit="cps",
             nothing=NETWORK,

@@ -195,6 +195,13 @@ def test_slowest_starts_are_joined_with_the_processes_that_the_variables_choose(
     assert f'"{field}", "none"' in processes["expr"], "there is always a row: else all starts would be shown"
 
 
+def test_slowest_starts_say_how_many_starts_they_are_among(boards):
+    """Of more in the range Tempo gives that many, of all services and in no order."""
+    table = panel(boards, "otel-perf-startup", "Slowest starts")
+
+    assert f"among {table['targets'][0]['limit']} starts of all services that Tempo finds" in table["description"]
+
+
 def test_data_sources_are_named_by_their_uids(boards):
     found = {
         (target["datasource"]["type"], target["datasource"]["uid"])

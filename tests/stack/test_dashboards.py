@@ -22,7 +22,7 @@ import pytest
 
 from otel_perf.backends.dashboards import Query, boards_of, panels_of, queries
 from otel_perf.backends.dashboards.shell import all_panels
-from otel_perf.budgets import load
+from otel_perf.budgets import PHASE, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -380,7 +380,7 @@ def test_slowest_starts_are_none_where_tempo_finds_none(page, recorded, boards, 
 def test_phases_are_stacked_by_version_without_those_within_others(page, recorded, boards):
     read = fields(page, recorded, panel_of(boards, "Phases by version"))
 
-    assert {"1.0", "2.0", "1.0.0"} == set(read["service_version\\phase"])
+    assert {f"{SHOP} 1.0", f"{SHOP} 2.0", f"{SAMPLE} 1.0.0"} == set(read["program\\phase"])
     assert {"CoreInit", "UI"} <= set(read)
     assert "Settings" not in read, "it is part of CoreInit"
 
@@ -513,6 +513,22 @@ def test_network_of_a_machine_that_has_long_run_is_no_peak_where_a_process_begin
     assert 2 == len(asked_for)
 
     assert [[], []] == [ask(process_stack, query, time.time(), service=chosen(name)) for query in asked_for]
+
+
+def test_phases_of_two_services_of_one_version_are_not_mixed(process_stack, boards):
+    [phases] = [query for query in of_prometheus(boards) if query.place == "Phases by version"]
+    services = [f"{name}-{time.time_ns()}" for name in ("first", "second")]
+    for service, seconds in zip(services, (1.0, 3.0), strict=True):
+        point = {"asDouble": seconds, "attributes": {"phase": "load"}}
+        metric = {"name": PHASE, "unit": "s", "gauge": {"dataPoints": [point]}}
+        send(process_stack, {"service.name": service, "service.version": "1.0.0", "service.instance.id": service}, metric)
+
+    rows = process_stack.wait_for(
+        lambda: len(found := ask(process_stack, phases, time.time(), service=chosen(*services))) == 2 and found, "both"
+    )
+
+    found = {row["metric"]["program"]: row["value"][1] for row in rows}
+    assert {f"{services[0]} 1.0.0": "1", f"{services[1]} 1.0.0": "3"} == found
 
 
 # --- the end of processes: last, as it ends them ---------------------------------------------------------------------

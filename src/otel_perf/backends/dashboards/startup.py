@@ -131,12 +131,14 @@ def _phases() -> Builder[Panel]:
     nested = f"last_over_time({series(flame.TIME, 'depth!=`0`')}[$__range])"
     within = f'label_replace({nested}, "phase", "$1", "function", "(.*)")'
     outer = f"{each} unless on ({language.INSTANCE}, phase) {within}"
+    mean = f"avg by ({BY_VERSION}, phase) ({outer})"
+    program = ", ".join(f'"{name}"' for name in (language.SERVICE, language.VERSION))
     return bars(
         "Phases by version",
-        "The mean duration of each phase, stacked to the whole start. A phase within another is part of that one "
-        "and not shown.",
-        f"avg by ({language.VERSION}, phase) ({outer})",
-        across=language.VERSION,
+        "The mean duration of each phase, stacked to the whole start, of each service and version. A phase within "
+        "another is part of that one and not shown.",
+        f'label_join({mean}, "program", " ", {program})',
+        across="program",
         stacked_by="phase",
         unit=SECONDS,
         width=8,

@@ -13,7 +13,7 @@ from otel_perf.backends import yaml
 from otel_perf.backends.files import differing, write
 from otel_perf.backends.rules.files import BUDGETS, files_of
 from otel_perf.backends.rules.of_budgets import EXCEEDED, budgets_file, reads_its_metric, rules_of, value_of
-from otel_perf.backends.rules.of_services import SILENT, services_file
+from otel_perf.backends.rules.of_services import REGRESSION, SILENT, services_file
 from otel_perf.backends.rules.parts import Links, literal, number, span
 from otel_perf.backends.rules.proofs import written
 from otel_perf.budgets import Budget, read
@@ -72,6 +72,15 @@ def test_every_alert_says_what_it_is_and_leads_to_its_section_and_dashboard(rule
     if rule["alert"] == EXCEEDED:
         assert {"summary", "description", "metric", "value", "limit"} < set(notes)
         assert rule["labels"]["budget"] in {budget.name for budget in DEFAULTS}
+
+
+def test_regression_says_that_it_compares_processes_that_ran_also_those_that_started_earlier():
+    """The duration of a start is written as long as its process runs, so that it is there days after the start."""
+    [rule] = [rule for rule in alerts(services_file(Links())) if rule["alert"] == REGRESSION]
+    said = "the processes that ran in the last day, at least 5 of each"
+
+    assert said in rule["annotations"]["description"]
+    assert said in " ".join((ROOT / "docs" / "alert-rules.md").read_text(encoding="utf-8").split())
 
 
 def test_every_default_budget_has_its_own_alerts_with_for_and_higher_severities():

@@ -71,7 +71,7 @@ def _numbers(limits: Sequence[Budget]) -> list[Builder[Panel]]:
     count = f"count({each}) or vector(0)"
     half, most = f"quantile(0.5, {each})", f"max({each})"
     made: list[Builder[Panel]] = [
-        stat("Starts", "Processes that have started in this range, or run in it.", count, width=6),
+        stat("Starts", "Starts of the processes that ran in this range, also of those that started before it.", count, width=6),
         stat(
             "Median start",
             "Half of the starts took no longer.",
@@ -107,7 +107,8 @@ def _by_version(limits: Sequence[Budget]) -> list[Builder[Panel]]:
         ),
         table(
             "Starts by version",
-            "Count, median and slowest of the starts in this range.",
+            "The starts of the processes that ran in this range, also of those that started before it: how many, the "
+            "median and the slowest.",
             [
                 f"count by ({BY_VERSION}) ({each})",
                 f"quantile by ({BY_VERSION}) (0.5, {each})",

@@ -19,7 +19,7 @@ QUIET = 120  # seconds without any sample before a service is silent: less than 
 KNOWN = 3600  # seconds for which a service that is silent is remembered
 SLOWER = 1.2  # times the median start of the version before
 STARTS = 5  # of each version, at least
-PAST = 86400  # seconds in which starts count
+PAST = 86400  # seconds: the start counts of every process that ran in them, also of one that started before
 
 SEEN, VANISHED = "otel_perf:process_seen", "otel_perf:process_vanished"
 WATCHED = "otel_perf:services_watched"
@@ -131,7 +131,7 @@ def _slower(links: Links) -> dict[str, str]:
         "summary": f"{version} starts slower than {{{{ $labels.previous_version }}}}",
         "description": f'The median start of {version} takes {{{{ $value | printf "%.2f" }}}} times as long as that of '
         f"{{{{ $labels.previous_version }}}}, the version before; up to {SLOWER:g} times is no alert. "
-        f"Both have started at least {STARTS} times in the last day.",
+        f"Compared are the processes that ran in the last day, at least {STARTS} of each.",
         "runbook_url": links.section("startup-regression"),
         "dashboard_url": links.dashboard("otel-perf-startup", "service", "version") + both,
     }

@@ -547,3 +547,16 @@ def test_a_process_that_ended_is_gone_in_10_seconds_and_one_that_was_killed_in_4
     programs.shops[1].kill()
     programs.stack.wait_for(lambda: count() == 0, "the one that was killed is gone", 40)  # 30, and what was on its way
     assert "0" == ask(programs.stack, states, time.time(), service=chosen(SHOP))[0]["value"][1]
+
+
+def test_a_rule_that_fires_no_longer_is_in_the_history_of_alerts(programs, boards):
+    """Its process has ended: on Overview, which shows what fires now, it is gone."""
+    by_place = {query.place: query for query in of_prometheus(boards)}
+    now, history = by_place["Firing alert rules"], by_place["Alert rules that fired"]
+
+    def budgets(query: Query) -> set[str]:
+        rows = ask(programs.stack, query, time.time(), service=chosen(SHOP))
+        return {row["metric"]["budget"] for row in rows if "budget" in row["metric"]}
+
+    programs.stack.wait_for(lambda: not budgets(now), "nothing fires of processes that have ended", 60)
+    assert "memory" in budgets(history)

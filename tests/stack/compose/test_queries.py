@@ -50,7 +50,7 @@ class Chosen:
 
     def __init__(self, stack: Any, service: str) -> None:
         self.stack = stack
-        self.empty = {"Firing alert rules"} if service == SAMPLE else set()
+        self.empty = {"Firing alert rules", "Alert rules that fired"} if service == SAMPLE else set()
         self.values = {"service": asked.chosen(service)}
         for name in ("version", "instance"):
             self.values[name] = asked.chosen(*self._options(name))

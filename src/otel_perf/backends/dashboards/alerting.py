@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from otel_perf.alerts import EXCEEDED, OK, PENDING, UNKNOWN
 
 from . import language, shell
-from .language import BY_VERSION, INSTANCE, events, gained, held, of_living, series, short
+from .language import BY_VERSION, INSTANCE, events, firing, gained, held, of_living, series, short
 from .panels import BAD, GOOD, SHARE, Asked, chart, log, mapping, stat, steps, table, timeline
 from .panels import PENDING as ORANGE
 
@@ -121,7 +121,18 @@ def _budgets() -> Builder[Panel]:
 
 
 def _history() -> list[Builder[Panel]]:
+    by = ("alertname", "severity", "budget", language.SERVICE)
     return [
+        timeline(
+            "Alert rules that fired",
+            "The rules of Prometheus (otel-perf rules), while they fired. A silent service and a version that starts "
+            "slower are known to these alone. Those without a service are of all of them.",
+            Asked(f"max by ({', '.join(by)}) ({firing()})", " ".join(f"{{{{{name}}}}}" for name in by)),
+            values={"1": ("firing", BAD)},
+            width=24,
+            height=7,
+            nothing="No alert rule fired in this range",
+        ),
         log(
             "What was exceeded, and why",
             "The events of the budgets: metric, value, limit, since when, what ran; the trace id opens the start.",

@@ -112,6 +112,11 @@ def events(pattern: str) -> str:
     return f'{{{picked(SERVICE, "service")}}} | event_name=~"{pattern}" {of_process}'
 
 
+def firing() -> str:
+    """Return the alerts of Prometheus's rules that fire, those without a service too: they are of all."""
+    return f'ALERTS{{alertstate="firing",{SERVICE}=~`${{service:regex}}|`}}'
+
+
 def starts() -> str:
     """Return the TraceQL of starts in the range shown, of all services: the first that Tempo finds, up to the limit.
 

@@ -8,7 +8,7 @@ from otel_perf.alerts import EXCEEDED
 from otel_perf.budgets import CPU, MEMORY, STARTUP
 
 from . import language, shell
-from .language import BY_VERSION, alive, gained, held, of_living, series
+from .language import BY_VERSION, alive, firing, gained, held, of_living, series
 from .panels import BAD, BYTES, CORES, GOOD, PENDING, SECONDS, Asked, chart, stat, steps, table
 
 if TYPE_CHECKING:
@@ -140,12 +140,11 @@ def _over_time() -> list[Builder[Panel]]:
 
 
 def _wrong() -> list[Builder[Panel]]:
-    firing = f'ALERTS{{alertstate="firing",{language.SERVICE}=~`${{service:regex}}|`}}'
     return [
         table(
             "Firing alert rules",
             "Rules of Prometheus that fire now (otel-perf rules). Those without a service are of all of them.",
-            [f"count by (alertname, severity, budget, {BY_VERSION}) ({firing})"],
+            [f"count by (alertname, severity, budget, {BY_VERSION}) ({firing()})"],
             columns={
                 "alertname": ("Rule", ""),
                 "severity": ("Severity", ""),

@@ -49,7 +49,7 @@ def _load(name: str) -> Any:
 
 asked = _load("asked")
 chosen = asked.chosen
-SHOP, SAMPLE, LONG = (getattr(_load("programs"), name) for name in ("SHOP", "SAMPLE", "LONG"))
+SHOP, SAMPLE, NAMESPACE, LONG = (getattr(_load("programs"), name) for name in ("SHOP", "SAMPLE", "NAMESPACE", "LONG"))
 
 
 @pytest.fixture(scope="module")
@@ -380,42 +380,47 @@ def test_slowest_starts_are_none_where_tempo_finds_none(page, recorded, boards, 
 def test_phases_are_stacked_by_version_without_those_within_others(page, recorded, boards):
     read = fields(page, recorded, panel_of(boards, "Phases by version"))
 
-    assert {f"{SHOP} 1.0", f"{SHOP} 2.0", f"{SAMPLE} 1.0.0"} == set(read["program\\phase"])
+    assert {f"{SHOP} 1.0", f"{SHOP} 2.0", f"{SAMPLE} 1.0.0 {NAMESPACE}"} == {
+        one.strip() for one in read["program\\phase"]
+    }
     assert {"CoreInit", "UI"} <= set(read)
     assert "Settings" not in read, "it is part of CoreInit"
 
 
 @pytest.mark.browser
 def test_links_of_a_service_choose_what_its_row_is_of(page, process_stack, boards):
-    """A version or none, and names that would end the address or a part of it: asked of the real Prometheus again."""
+    """Of the real Prometheus one process each, by a version or none, and by names that could end an address or a part."""
     name = f"R&D #1+{time.time_ns()}"
-    versions = ("", "1.4.2.dev3+g1a2b3c", "1.0")
-    for version in versions:
-        send(process_stack, {"service.name": name, "service.version": version, "service.instance.id": f"{name}-{version}"})
+    rows_sent = {("", ""), ("", "1.4.2.dev3+g1a2b3c"), ("north", ""), ("north", "1.0"), ("south & west", "1.0")}
+    for namespace, version in rows_sent:
+        told = {"service.name": name, "service.namespace": namespace, "service.version": version}
+        send(process_stack, {**told, "service.instance.id": f"{name}-{namespace}-{version}"})
     table = panel_of(boards, "Services and versions")
     by_place = {query.place: query for query in reversed(of_prometheus(boards)) if query.instant}
     live = by_place["Live processes"]
     process_stack.wait_for(
-        lambda: ask(process_stack, live, time.time(), service=chosen(name))[0]["value"][1] == "3", "all of them"
+        lambda: ask(process_stack, live, time.time(), service=chosen(name))[0]["value"][1] == "5", "all of them"
     )
     end, frames = time.time(), _load("frames")
     answers = [
-        frames.table(process_stack.query(asked.filled(each["expr"], RANGE, service=chosen(name)), end), each["refId"], True)
+        frames.table(
+            process_stack.query(asked.filled(each["expr"], RANGE, service=chosen(name)), end), each["refId"], True
+        )
         for each in table["targets"]
     ]
 
     rows = page.evaluate("([panel, frames]) => window.links(panel, frames)", [table, answers])
 
-    found = []
+    found = set()
     for links in rows:
         assert 4 == len(links)
         [variables] = {tuple(sorted(parse_qsl(urlsplit(link).query, keep_blank_values=True))) for link in links}
         values = {key.removeprefix("var-"): value for key, value in variables if key.startswith("var-")}
         assert name == values["service"]
-        found.append(values["version"])
+        found.add((values["namespace"], values["version"]))
         escaped = {key: chosen(value) for key, value in values.items()}
         assert "1" == ask(process_stack, live, time.time(), **escaped)[0]["value"][1]
-    assert sorted(versions) == sorted(found)
+    assert rows_sent == found
 
 
 @pytest.mark.browser
@@ -497,6 +502,11 @@ def test_two_services_of_one_name_are_two_by_their_namespace(process_stack, boar
     assert {"north", "south"} == {row["metric"]["service_namespace"] for row in rows("Services and versions")}
     assert ["2"] == [row["value"][1] for row in rows("Services")]
     assert ["2"] == [row["value"][1] for row in rows("Live processes")]
+    north = ask(process_stack, by_place["Live processes"], time.time(), service=chosen(name), namespace=chosen("north"))
+    assert ["1"] == [row["value"][1] for row in north]
+    [lines] = [query for query in of_prometheus(boards) if query.place == "Live processes by version"]
+    found = ask(process_stack, lines, time.time(), service=chosen(name))
+    assert ["north", "south"] == sorted(row["metric"]["service_namespace"] for row in found)
 
 
 def test_network_of_a_machine_that_has_long_run_is_no_peak_where_a_process_begins(process_stack, boards):
@@ -507,7 +517,8 @@ def test_network_of_a_machine_that_has_long_run_is_no_peak_where_a_process_begin
     metrics = [{"name": one, "unit": unit, "sum": {"dataPoints": [point]}} for one, unit in units.items()]
     send(process_stack, {"service.name": name, "service.instance.id": name}, *metrics)
     process_stack.wait_for(
-        lambda: len(process_stack.query(f'{{__name__=~"system_network_.+", service_name="{name}"}}')) == 3, "the counters"
+        lambda: len(process_stack.query(f'{{__name__=~"system_network_.+", service_name="{name}"}}')) == 3,
+        "the counters",
     )
     asked_for = [query for query in of_prometheus(boards) if query.place.startswith("Network,")]
     assert 2 == len(asked_for)
@@ -521,13 +532,15 @@ def test_phases_of_two_services_of_one_version_are_not_mixed(process_stack, boar
     for service, seconds in zip(services, (1.0, 3.0), strict=True):
         point = {"asDouble": seconds, "attributes": {"phase": "load"}}
         metric = {"name": PHASE, "unit": "s", "gauge": {"dataPoints": [point]}}
-        send(process_stack, {"service.name": service, "service.version": "1.0.0", "service.instance.id": service}, metric)
+        send(
+            process_stack, {"service.name": service, "service.version": "1.0.0", "service.instance.id": service}, metric
+        )
 
     rows = process_stack.wait_for(
         lambda: len(found := ask(process_stack, phases, time.time(), service=chosen(*services))) == 2 and found, "both"
     )
 
-    found = {row["metric"]["program"]: row["value"][1] for row in rows}
+    found = {row["metric"]["program"].strip(): row["value"][1] for row in rows}
     assert {f"{services[0]} 1.0.0": "1", f"{services[1]} 1.0.0": "3"} == found
 
 

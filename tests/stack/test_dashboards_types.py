@@ -93,7 +93,14 @@ def parsed(packages: Path, asked: list[dict[str, str]]) -> list[dict[str, Any]]:
 def test_traceql_and_logql_parse_and_use_only_what_was_seen_to_work(packages, boards):
     """As they are sent: with variables filled in, of which a service is called as nobody should call one."""
     odd = _load("asked").chosen('shop "{a|b}" \\d', "<b>'{{}}")
-    values = {"service": odd, "version": odd, "instance": ".*", "traceId": "00ab", "traceIdOfSearch": "ab"}
+    values = {
+        "namespace": odd,
+        "service": odd,
+        "version": odd,
+        "instance": ".*",
+        "traceId": "00ab",
+        "traceIdOfSearch": "ab",
+    }
     asked = [
         {"language": query.language, "text": _load("asked").filled(query.text, 60, **chosen)}
         for query in queries(boards)

@@ -94,8 +94,10 @@ def asked_by_panels(service: str) -> list[str]:
     for file in sorted((GRAFANA / "dashboards").glob("*.json")):
         for target in targets(json.loads(file.read_text(encoding="utf-8"))):
             text = target["expr"]
-            for name, value in {"service": service, "version": ".*", "instance": ".*"}.items():
+            everything = dict.fromkeys(("namespace", "version", "instance"), ".*")
+            for name, value in {"service": service, **everything}.items():
                 text = text.replace(f"${{{name}:regex}}", value)
+            assert "${" not in text, text
             found.append(text.replace("$__rate_interval", "20s").replace("$__range", "300s"))
     return found
 

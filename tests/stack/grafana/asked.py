@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 STEP = 5  # seconds between two points of a range
 EVERYTHING = {
-    "service": ".+", "version": ".*", "instance": ".*", "baseline": ".*", "before": "0s", TRACE: "", SHORT_ID: "",
+    "namespace": ".*", "service": ".+", "version": ".*", "instance": ".*", "baseline": ".*", "before": "0s", TRACE: "", SHORT_ID: "",
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 SHOP = 'shop "{a|b}" \\d'  # quotes, braces and what a regular expression would read
 SAMPLE = "desktop-sample"
+NAMESPACE = "desk"  # of the sample application; the shop has none
 BUDGETS = '[budgets]\nmemory = "20MB"\nstartup = "10ms"\n'  # both are exceeded: alerts provoked on purpose
 LONG = 600  # seconds that all of this takes at most
 
@@ -39,12 +40,13 @@ class Programs:
         words.append([str(ROOT / "examples" / "desktop"), "--messages", "20000000"])
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "PYTHON", "PYTEST_"))}
         variables = {"PYTHONPATH": str(ROOT / "src"), "OTEL_PERF_SYSTEM_METRICS": "all", **stack.environment()}
+        own = [{}, {}, {"OTEL_RESOURCE_ATTRIBUTES": f"service.namespace={NAMESPACE}"}]
         self.started = [
             subprocess.Popen(
-                [sys.executable, *each], cwd=folder, env={**kept, **variables}, stdin=subprocess.DEVNULL,
+                [sys.executable, *each], cwd=folder, env={**kept, **variables, **more}, stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )
-            for each in words
+            for each, more in zip(words, own, strict=True)
         ]  # fmt: skip
         self.shops = self.started[:2]
 

@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING, Any
 from otel_perf.alerts import EXCEEDED, OK, PENDING, UNKNOWN
 
 from . import language, shell
-from .language import BY_VERSION, INSTANCE, events, firing, gained, held, of_living, series, short
+from .language import (
+    BY_SERVICE,
+    BY_VERSION,
+    INSTANCE,
+    OF_SERVICE,
+    OF_VERSION,
+    events,
+    firing,
+    gained,
+    held,
+    of_living,
+    series,
+    short,
+)
 from .panels import BAD, GOOD, SHARE, Asked, chart, log, mapping, stat, steps, table, timeline
 from .panels import PENDING as ORANGE
 
@@ -82,8 +95,8 @@ def _states() -> Builder[Panel]:
         "The worst state of each budget of a service's live processes. An excess shorter than the reading interval "
         "is in the counter and the history only.",
         Asked(
-            f"max by ({language.SERVICE}, budget) ({of_living(held(STATE))})",
-            f"{{{{{language.SERVICE}}}}} {{{{budget}}}}",
+            f"max by ({BY_SERVICE}, budget) ({of_living(held(STATE))})",
+            f"{{{{budget}}}} {OF_SERVICE}",
         ),
         values=WORDS,
         width=24,
@@ -101,8 +114,7 @@ def _budgets() -> Builder[Panel]:
         + [f"max by ({by}) ({of_living(f'{series(VALUE)} / {series(LIMIT)}')})"],
         columns={
             "budget": ("Budget", ""),
-            language.SERVICE: ("Service", ""),
-            language.VERSION: ("Version", ""),
+            **language.COLUMNS,
             INSTANCE: ("Process", ""),
             "Value #A": ("State", ""),
             "Value #B": ("Value", ""),
@@ -121,7 +133,7 @@ def _budgets() -> Builder[Panel]:
 
 
 def _history() -> list[Builder[Panel]]:
-    by = ("alertname", "severity", "budget", language.SERVICE)
+    by = ("alertname", "severity", "budget", language.SERVICE, language.NAMESPACE)
     return [
         timeline(
             "Alert rules that fired",
@@ -161,13 +173,12 @@ def _history() -> list[Builder[Panel]]:
 
 
 def _score() -> list[Builder[Panel]]:
-    legend = f"{{{{{language.SERVICE}}}}} {{{{{language.VERSION}}}}}"
     return [
         chart(
             "Score",
             "The lowest score of a version's processes, 0 to 100. Each budget weighs by its severity: critical 4, "
             "warning 2, info 1; pending costs a quarter of that, exceeded half, at twice the limit all of it.",
-            Asked(f"min by ({BY_VERSION}) ({of_living(held(POINTS, by='min'))})", legend),
+            Asked(f"min by ({BY_VERSION}) ({of_living(held(POINTS, by='min'))})", OF_VERSION),
             unit="short",
             largest=100,
             nothing=GONE,

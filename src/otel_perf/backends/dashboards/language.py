@@ -27,9 +27,14 @@ def picked(name: str, variable: str) -> str:
     return f"{name}=~`${{{variable}:regex}}`"
 
 
+def of_services() -> str:
+    """Return the matchers of the services that the dashboard's variables choose, also of those without a namespace."""
+    return f"{picked(NAMESPACE, 'namespace')},{picked(SERVICE, 'service')}"
+
+
 def chosen(*more: str, version: str = "version", instance: str = "instance") -> str:
     """Return the matchers in braces of what the dashboard's variables choose, and *more*."""
-    of_variables = (picked(SERVICE, "service"), picked(VERSION, version), picked(INSTANCE, instance))
+    of_variables = (of_services(), picked(VERSION, version), picked(INSTANCE, instance))
     return "{" + ",".join((*of_variables, *more)) + "}"
 
 
@@ -100,21 +105,30 @@ def short(expression: str) -> str:
 
 
 PROCESS = f"{{{{{SERVICE}}}}} {{{{{VERSION}}}}} {{{{process}}}}"  # the legend of one process
-BY_VERSION = f"{SERVICE}, {VERSION}"
+BY_SERVICE = f"{NAMESPACE}, {SERVICE}"  # two services of one name differ in their namespace
+BY_VERSION = f"{BY_SERVICE}, {VERSION}"
+OF_SERVICE, OF_VERSION = (  # legends; the namespace last, as few have one
+    " ".join(f"{{{{{name}}}}}" for name in names) for names in ((SERVICE, NAMESPACE), (SERVICE, VERSION, NAMESPACE))
+)
+COLUMNS = {NAMESPACE: ("Namespace", ""), SERVICE: ("Service", ""), VERSION: ("Version", "")}  # of BY_VERSION
 
 
 def events(pattern: str) -> str:
     """Return the LogQL of the chosen processes' events whose name matches *pattern*.
 
-    What is no index label stands behind the bar, and a version that was not given matches ``.*`` there too.
+    What is no index label in every Loki stands behind the bar, and what was not given matches ``.*`` there too.
     """
-    of_process = f"| {picked(VERSION, 'version')} | {picked(INSTANCE, 'instance')}"
+    variables = ((NAMESPACE, "namespace"), (VERSION, "version"), (INSTANCE, "instance"))
+    of_process = " ".join(f"| {picked(name, variable)}" for name, variable in variables)
     return f'{{{picked(SERVICE, "service")}}} | event_name=~"{pattern}" {of_process}'
 
 
 def firing() -> str:
     """Return the alerts of Prometheus's rules that fire, those without a service too: they are of all."""
-    return f'ALERTS{{alertstate="firing",{SERVICE}=~`${{service:regex}}|`}}'
+    matchers = (
+        f"{name}=~`${{{variable}:regex}}|`" for name, variable in ((NAMESPACE, "namespace"), (SERVICE, "service"))
+    )
+    return f'ALERTS{{alertstate="firing",{",".join(matchers)}}}'
 
 
 def starts() -> str:

@@ -8,7 +8,7 @@ from otel_perf.alerts import EXCEEDED
 from otel_perf.budgets import CPU, MEMORY, STARTUP
 
 from . import language, shell
-from .language import BY_VERSION, alive, firing, gained, held, of_living, series
+from .language import BY_SERVICE, BY_VERSION, OF_VERSION, alive, firing, gained, held, of_living, series
 from .panels import BAD, BYTES, CORES, GOOD, PENDING, SECONDS, Asked, chart, stat, steps, table
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def overview(budgets: Sequence[Budget]) -> dict[str, Any]:
 
 
 def _now() -> list[Builder[Panel]]:
-    services = f"count(count by ({language.NAMESPACE}, {language.SERVICE}) ({alive()})) or vector(0)"
-    versions = f"count(count by ({language.NAMESPACE}, {BY_VERSION}) ({alive()})) or vector(0)"
+    services = f"count(count by ({BY_SERVICE}) ({alive()})) or vector(0)"
+    versions = f"count(count by ({BY_VERSION}) ({alive()})) or vector(0)"
     exceeded = of_living(f"{series(STATE)} == {EXCEEDED}")
     lateness = f"max({of_living(series('otel_perf.self.tick.lateness'))})"
     gone = "No process is alive: none has sent a sample in the last 30 s"
@@ -72,23 +72,20 @@ def _now() -> list[Builder[Panel]]:
 
 
 def _services() -> Builder[Panel]:
-    by = f"{language.NAMESPACE}, {BY_VERSION}"
     expressions = [
-        f"count by ({by}) ({alive()})",
-        f"min by ({by}) ({of_living(series(POINTS))})",
-        f"count by ({by}) ({of_living(f'{series(STATE)} == {EXCEEDED}')})",
-        f"quantile by ({by}) (0.5, last_over_time({series(STARTUP)}[$__range]))",
-        f"sum by ({by}) ({of_living(series(CPU))})",
-        f"max by ({by}) ({of_living(series(MEMORY))})",
+        f"count by ({BY_VERSION}) ({alive()})",
+        f"min by ({BY_VERSION}) ({of_living(series(POINTS))})",
+        f"count by ({BY_VERSION}) ({of_living(f'{series(STATE)} == {EXCEEDED}')})",
+        f"quantile by ({BY_VERSION}) (0.5, last_over_time({series(STARTUP)}[$__range]))",
+        f"sum by ({BY_VERSION}) ({of_living(series(CPU))})",
+        f"max by ({BY_VERSION}) ({of_living(series(MEMORY))})",
     ]
     # Grafana fills in what a cell shows, and without a format leaves & and + as they are.
-    chosen = {"service": language.SERVICE, "version": language.VERSION}
+    chosen = {"namespace": language.NAMESPACE, "service": language.SERVICE, "version": language.VERSION}
     cells = [f"var-{name}=${{__data.fields.{label}:percentencode}}" for name, label in chosen.items()]
     row = "&".join((*cells, "${__url_time_range}"))
     columns = {
-        language.NAMESPACE: ("Namespace", ""),
-        language.SERVICE: ("Service", ""),
-        language.VERSION: ("Version", ""),
+        **language.COLUMNS,
         "Value #A": ("Live processes", ""),
         "Value #B": ("Lowest score", ""),
         "Value #C": ("Exceeded budgets", ""),
@@ -109,7 +106,8 @@ def _services() -> Builder[Panel]:
             "Value #D": shell.address("otel-perf-startup", row),
         },
         overrides={
-            language.VERSION: {"noValue": ""},  # of the link: it matches what has no version
+            language.NAMESPACE: {"noValue": ""},  # in the links: it matches what has none
+            language.VERSION: {"noValue": ""},
             "Value #B": {"thresholds": SCORE.build(), "custom.cellOptions": {"type": "color-text"}, "decimals": 0},
             "Value #C": {"thresholds": SOME_BAD.build(), "custom.cellOptions": {"type": "color-text"}},
         },
@@ -118,12 +116,11 @@ def _services() -> Builder[Panel]:
 
 
 def _over_time() -> list[Builder[Panel]]:
-    legend = f"{{{{{language.SERVICE}}}}} {{{{{language.VERSION}}}}}"
     return [
         chart(
             "Live processes by version",
             "How many processes of each version were alive: a new version takes over from the one before.",
-            Asked(f"count by ({BY_VERSION}) ({alive()})", legend),
+            Asked(f"count by ({BY_VERSION}) ({alive()})", OF_VERSION),
             unit="short",
             stacked=True,
             nothing=NOBODY,
@@ -131,7 +128,7 @@ def _over_time() -> list[Builder[Panel]]:
         chart(
             "Score",
             "The lowest score of a version's processes, 0 to 100; 100 is no budget that costs anything.",
-            Asked(f"min by ({BY_VERSION}) ({of_living(held(POINTS, by='min'))})", legend),
+            Asked(f"min by ({BY_VERSION}) ({of_living(held(POINTS, by='min'))})", OF_VERSION),
             unit="short",
             largest=100,
             nothing=NOBODY,
@@ -149,8 +146,7 @@ def _wrong() -> list[Builder[Panel]]:
                 "alertname": ("Rule", ""),
                 "severity": ("Severity", ""),
                 "budget": ("Budget", ""),
-                language.SERVICE: ("Service", ""),
-                language.VERSION: ("Version", ""),
+                **language.COLUMNS,
             },
             links={"budget": shell.address("otel-perf-alerts")},
             width=12,
@@ -163,8 +159,7 @@ def _wrong() -> list[Builder[Panel]]:
             columns={
                 "budget": ("Budget", ""),
                 "severity": ("Severity", ""),
-                language.SERVICE: ("Service", ""),
-                language.VERSION: ("Version", ""),
+                **language.COLUMNS,
                 "Value": ("Alerts", ""),
             },
             links={"budget": shell.address("otel-perf-alerts")},

@@ -8,7 +8,7 @@ from otel_perf.amounts import amount
 from otel_perf.budgets import CPU, MEMORY
 
 from . import language, shell
-from .language import PROCESS, held, of_living, rate, rate_of_machine, series, short
+from .language import BY_SERVICE, BY_VERSION, OF_SERVICE, PROCESS, held, of_living, rate, rate_of_machine, series, short
 from .panels import BYTES, CORES, SECONDS, SHARE, Asked, chart, table
 
 if TYPE_CHECKING:
@@ -117,15 +117,14 @@ def _memory(limits: Sequence[Budget]) -> list[Builder[Panel]]:
 
 def _trend(limits: Sequence[Budget]) -> Builder[Panel]:
     now, slope = of_living(series(MEMORY)), f"deriv({series(MEMORY)}[$__range])"
-    by = f"{BY}, {language.INSTANCE}"
+    by = f"{BY_VERSION}, {language.INSTANCE}"
     expressions = [
         f"max by ({by}) ({now})",
         f"max by ({by}) ({of_living(f'{slope} * {HOUR}')})",
         f"max by ({by}) ({of_living(f'predict_linear({series(MEMORY)}[$__range], {HOUR})')})",
     ]
     columns = {
-        language.SERVICE: ("Service", ""),
-        language.VERSION: ("Version", ""),
+        **language.COLUMNS,
         language.INSTANCE: ("Process", ""),
         "Value #A": ("Memory", BYTES),
         "Value #B": ("Growth in 1 h", BYTES),
@@ -143,9 +142,6 @@ def _trend(limits: Sequence[Budget]) -> Builder[Panel]:
         columns=columns,
         nothing="No process is alive",
     )
-
-
-BY = language.BY_VERSION
 
 
 def _inside() -> list[Builder[Panel]]:
@@ -216,8 +212,8 @@ def _machine() -> list[Builder[Panel]]:
         _each(
             "CPU of the machine",
             "A share of all its CPUs, as the processes saw it; a line for each service.",
-            f"max by ({language.SERVICE}) ({of_living(series('otel_perf.system.cpu.utilization'))})",
-            f"{{{{{language.SERVICE}}}}}",
+            f"max by ({BY_SERVICE}) ({of_living(series('otel_perf.system.cpu.utilization'))})",
+            OF_SERVICE,
             unit=SHARE,
             largest=1,
             width=8,
@@ -225,8 +221,8 @@ def _machine() -> list[Builder[Panel]]:
         _each(
             "Load of the machine",
             "Threads that run or want to, mean of the last minute.",
-            f"max by ({language.SERVICE}) ({of_living(series('system.cpu.load_average.1m'))})",
-            f"{{{{{language.SERVICE}}}}}",
+            f"max by ({BY_SERVICE}) ({of_living(series('system.cpu.load_average.1m'))})",
+            OF_SERVICE,
             unit="short",
             width=8,
         ),

@@ -37,8 +37,7 @@ AGO = {
 
 def profiling(budgets: Sequence[Budget]) -> dict[str, Any]:
     """Return the dashboard."""
-    uptime, service = series_of(language.UPTIME), language.picked(language.SERVICE, "service")
-    versions = f"label_values({uptime}{{{service}}}, {language.VERSION})"
+    versions = f"label_values({series_of(language.UPTIME)}{{{language.of_services()}}}, {language.VERSION})"
     rows = {"": [_whole(), *_functions()], "What has changed": [_difference()]}
     return shell.dashboard(
         UID,

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 TAG = "otel-perf"
 SCHEMA = 41  # of the classic model; Grafana 13 brings it up to date when it loads it
 ALL = "All"
+NAMESPACES = "The resource attribute service.namespace. All is also what has none; empty where nobody has one."
 
-OF_PROCESS = "${service:queryparam}&${version:queryparam}&${instance:queryparam}&${__url_time_range}"
+OF_PROCESS = (
+    "${namespace:queryparam}&${service:queryparam}&${version:queryparam}&${instance:queryparam}&${__url_time_range}"
+)
 
 
 def address(uid: str, query: str = OF_PROCESS) -> str:
@@ -92,12 +95,13 @@ def all_panels(board: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _of_all() -> list[Builder[models.VariableModel]]:
     uptime = series_of(language.UPTIME)
-    service = language.picked(language.SERVICE, "service")
+    namespace, services = language.picked(language.NAMESPACE, "namespace"), language.of_services()
     version = language.picked(language.VERSION, "version")
     return [
-        chooser("service", "Service", f"label_values({uptime}, {language.SERVICE})", everything=".+"),
-        chooser("version", "Version", f"label_values({uptime}{{{service}}}, {language.VERSION})"),
-        chooser("instance", "Process", f"label_values({uptime}{{{service},{version}}}, {language.INSTANCE})"),
+        chooser("namespace", "Namespace", f"label_values({uptime}, {language.NAMESPACE})", description=NAMESPACES),
+        chooser("service", "Service", f"label_values({uptime}{{{namespace}}}, {language.SERVICE})", everything=".+"),
+        chooser("version", "Version", f"label_values({uptime}{{{services}}}, {language.VERSION})"),
+        chooser("instance", "Process", f"label_values({uptime}{{{services},{version}}}, {language.INSTANCE})"),
     ]
 
 

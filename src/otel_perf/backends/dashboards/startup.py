@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from otel_perf.budgets import PHASE, STARTUP
 
 from . import flame, language, shell
-from .language import BY_VERSION, series
+from .language import BY_VERSION, OF_VERSION, series
 from .panels import (
     BAD,
     GOOD,
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from .panels import Overrides
 
 UID = "otel-perf-startup"
-LEGEND = f"{{{{{language.SERVICE}}}}} {{{{{language.VERSION}}}}}"
 NO_START = "No start in this range"
 CHOOSE = "Choose a start in the table Slowest starts above, or write a trace id into the field Trace"
 ONE_START = "One start: choose it in the table above"
@@ -71,7 +70,12 @@ def _numbers(limits: Sequence[Budget]) -> list[Builder[Panel]]:
     count = f"count({each}) or vector(0)"
     half, most = f"quantile(0.5, {each})", f"max({each})"
     made: list[Builder[Panel]] = [
-        stat("Starts", "Starts of the processes that ran in this range, also of those that started before it.", count, width=6),
+        stat(
+            "Starts",
+            "Starts of the processes that ran in this range, also of those that started before it.",
+            count,
+            width=6,
+        ),
         stat(
             "Median start",
             "Half of the starts took no longer.",
@@ -99,8 +103,8 @@ def _by_version(limits: Sequence[Budget]) -> list[Builder[Panel]]:
             "Duration of starts by version",
             "The median over the processes of each version, from the process's creation until it was ready. The "
             "dashed line is the budget.",
-            Asked(f"quantile by ({BY_VERSION}) (0.5, {lately})", LEGEND),
-            Asked(f"max by ({BY_VERSION}) ({lately})", f"{LEGEND}, slowest"),
+            Asked(f"quantile by ({BY_VERSION}) (0.5, {lately})", OF_VERSION),
+            Asked(f"max by ({BY_VERSION}) ({lately})", f"{OF_VERSION} (slowest)"),
             unit=SECONDS,
             limits=limits,
             nothing=NO_START,
@@ -115,8 +119,7 @@ def _by_version(limits: Sequence[Budget]) -> list[Builder[Panel]]:
                 f"max by ({BY_VERSION}) ({each})",
             ],
             columns={
-                language.SERVICE: ("Service", ""),
-                language.VERSION: ("Version", ""),
+                **language.COLUMNS,
                 "Value #A": ("Starts", ""),
                 "Value #B": ("Median", SECONDS),
                 "Value #C": ("Slowest", SECONDS),
@@ -133,7 +136,7 @@ def _phases() -> Builder[Panel]:
     within = f'label_replace({nested}, "phase", "$1", "function", "(.*)")'
     outer = f"{each} unless on ({language.INSTANCE}, phase) {within}"
     mean = f"avg by ({BY_VERSION}, phase) ({outer})"
-    program = ", ".join(f'"{name}"' for name in (language.SERVICE, language.VERSION))
+    program = ", ".join(f'"{name}"' for name in (language.SERVICE, language.VERSION, language.NAMESPACE))
     return bars(
         "Phases by version",
         "The mean duration of each phase, stacked to the whole start, of each service and version. A phase within "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 # of what is in a part of a canvas: the pixels of one colour of the page, each with its column and its row
@@ -80,6 +82,24 @@ def marked(tab, viewer):
     tab.open(viewer)
     tab.until("() => document.querySelectorAll('.chart').length >= 3")
     return tab
+
+
+def test_what_is_below_zero_is_drawn_below_what_is_above(tab, tmp_path, record, serve):
+    record(tmp_path, "bank.py", seconds=6)
+    tab.open(serve(tmp_path))
+    tab.page.keyboard.press("a")
+    chart = tab.page.locator(".charts-more .chart", has_text="bank.balance")
+    chart.scroll_into_view_if_needed()
+    chart.evaluate("one => one.id = 'balance'")
+    bottom = 92  # row at which the plot ends
+
+    def lines():
+        """Return the rows in which a line goes on for seconds."""
+        rows = Counter(y for _, y in pixels(tab, "#balance", "accent", 0.05, 1, near=40))
+        return sorted(y for y, many in rows.items() if many > 100)
+
+    tab.eventually(lines)
+    assert lines()[0] < TOP + 0.2 * (bottom - TOP) < TOP + 0.8 * (bottom - TOP) < lines()[-1] < bottom
 
 
 def test_limit_is_drawn_in_the_waterfall_of_a_start_that_took_longer(marked, viewer):

@@ -10,6 +10,7 @@ import { amount, bare, clock } from '../format.ts';
 import { chooseRange, range } from '../state.ts';
 import { palette } from '../ui/theme.ts';
 import * as board from './board.ts';
+import { boundsOf } from './bounds.ts';
 import { indexAt, joined } from './buckets.ts';
 import { isBad, signed } from './markers.ts';
 import * as timeline from './timeline.ts';
@@ -22,7 +23,6 @@ const CLICK = 4; // pixels that a pointer may move in a click
 const NEAR = 7; // pixels from a marker that still mean it
 /** Pixels for the axis of moments. */
 export const AXIS = 22;
-const HEADROOM = 1.12;
 const LABEL = 16; // pixels of half a label that may not stand out at the right
 const NARROW = 520; // pixels of a chart without room for every word
 const APART = 11; // pixels between two signs
@@ -206,7 +206,7 @@ export class Plot {
         points: { size: 6, width: 1.5, fill: tint('panel'), show: true },
         sync: { key: 'time', scales: ['x', null], setSeries: false },
       },
-      scales: { x: { time: true }, y: { range: (_, _min, max) => this.bounds(max) } },
+      scales: { x: { time: true }, y: { range: (_, low, high) => boundsOf(low, high, this.limits()) } },
       axes: [
         {
           show: true,
@@ -246,9 +246,8 @@ export class Plot {
     return (values as unknown[]).filter((each) => each !== null).length < 2; // of a single value there is no line
   };
 
-  private bounds(max: number | null): [number, number] {
-    const limits = this.group.tracks.flatMap((track) => track.series.limits.map((each) => each.limit));
-    return [0, (Math.max(max ?? 0, ...limits) || 1) * HEADROOM];
+  private limits(): number[] {
+    return this.group.tracks.flatMap((track) => track.series.limits.map((each) => each.limit));
   }
 
   // --- painters: around the lines ------------------------------------------------------------------------------------

@@ -102,6 +102,16 @@ def test_what_is_below_zero_is_drawn_below_what_is_above(tab, tmp_path, record, 
     assert lines()[0] < TOP + 0.2 * (bottom - TOP) < TOP + 0.8 * (bottom - TOP) < lines()[-1] < bottom
 
 
+def test_what_is_judged_by_the_second_says_so_in_card_and_alerts(tab, tmp_path, begin, serve):
+    begin(tmp_path, "bank.py")
+    tab.open(serve(tmp_path))
+
+    tab.says(".open-alerts li", "limit 10 MB/s")
+    tab.says(".card", "MB/s of 10 MB/s")
+    tab.says(".card", "MB/s over")
+    tab.says("#history tbody tr", "10 MB/s")
+
+
 def test_limit_is_drawn_in_the_waterfall_of_a_start_that_took_longer(marked, viewer):
     marked.says("#start h2", "Why was the start slow?")
     marked.says(".waterfall .detail", "of the start")

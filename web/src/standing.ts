@@ -25,6 +25,12 @@ export function present(budget: Budget, measured: readonly Measured[], startSeco
   return one.last ?? budget.value;
 }
 
+/** The unit in which values of a budget or an alert are written: a share in percent, what is judged as a rate per second. */
+export function unitOf({ metric, unit, of }: { metric: string | null; unit: string | null; of?: string | null }): string | null {
+  const base = unit === '1' && of ? '%' : unit;
+  return metric?.startsWith('rate(') ? `${base ?? ''}/s` : base;
+}
+
 /** Whether a series is told as growth per second (a share of the time is, too), where the budget judges what it grew to. */
 function isRate(unit: string, judged: string | null): boolean {
   return unit.endsWith('/s') || (unit === '%' && judged !== '1' && judged !== '%');

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Budget } from '../src/report.ts';
-import { present, type Measured } from '../src/standing.ts';
+import { present, unitOf, type Measured } from '../src/standing.ts';
 
 function budget(name: string, metric: string, more: Partial<Budget> = {}): Budget {
   return { name, metric, unit: null, of: null, state: 'ok', value: 73, limit: 150, was_exceeded: false, ...more };
@@ -41,4 +41,13 @@ test('where nothing was sampled, what was judged is all that is known', () => {
   assert.equal(73, present(budget('memory', 'process.memory.usage'), [], null));
   assert.equal(73, present(budget('queue', 'shop.queue'), [{ ...QUEUE, last: null }], null));
   assert.equal(null, present(budget('queue', 'shop.queue', { value: null }), [], null));
+});
+
+test('what is judged as a rate is told per second, a share in percent', () => {
+  assert.equal('By/s', unitOf({ metric: 'rate(shop.bytes)', unit: 'By' }));
+  assert.equal('/s', unitOf({ metric: 'rate(shop.things)', unit: null }));
+  assert.equal('%', unitOf({ metric: 'process.cpu.share', unit: '1', of: 'the machine' }));
+  assert.deepEqual(['By', '1', null], ['By', '1', null].map((unit) => unitOf({ metric: 'shop.bytes', unit, of: null })));
+  assert.equal('s', unitOf({ metric: 'p95(shop.rate)', unit: 's' }));
+  assert.equal('s', unitOf({ metric: null, unit: 's' }));
 });

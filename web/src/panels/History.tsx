@@ -2,6 +2,7 @@
 
 import { amount, bytes, count, duration, parsed, plural, three, visible } from '../format.ts';
 import type { Alert, Report } from '../report.ts';
+import { unitOf } from '../standing.ts';
 import { overview, range } from '../state.ts';
 import { Sign, severityIcon } from '../ui/icons.tsx';
 import { Empty, Moment, Section, useHeld } from '../ui/parts.tsx';
@@ -91,6 +92,7 @@ function Alerts({ report }: { report: Report }) {
 
 function AlertRow({ alert }: { alert: Alert }) {
   const open = alert.end === 'open';
+  const unit = unitOf(alert);
   return (
     <tr class={open ? `open ${alert.severity}` : ''} title={alert.text ? visible(alert.text) : undefined}>
       <th scope="row">{visible(alert.budget)}</th>
@@ -102,8 +104,8 @@ function AlertRow({ alert }: { alert: Alert }) {
         <Moment at={parsed(alert.since)} beside={Date.now()} />
       </td>
       <td data-title="lasted">{duration(alert.seconds)}</td>
-      <td data-title="peak">{amount(alert.peak, alert.unit)}</td>
-      <td data-title="limit">{amount(alert.limit, alert.unit)}</td>
+      <td data-title="peak">{amount(alert.peak, unit)}</td>
+      <td data-title="limit">{amount(alert.limit, unit)}</td>
       <td class="left">{alert.end}</td>
       <td>
         <TraceButton id={alert.trace_id} title={alert.running ?? alert.budget} />

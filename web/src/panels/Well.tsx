@@ -4,7 +4,7 @@ import { computed } from '@preact/signals';
 import * as timeline from '../charts/timeline.ts';
 import { amount, bare, clock, duration, parsed, percent, three, visible, zoned } from '../format.ts';
 import type { Alert, Budget, Metric, Report } from '../report.ts';
-import { present, type Measured } from '../standing.ts';
+import { present, unitOf, type Measured } from '../standing.ts';
 import { lost, overview, running, source, start, trace } from '../state.ts';
 import { LIMIT, pace } from '../ui/frames.ts';
 import { Sign, severityIcon, type Icon } from '../ui/icons.tsx';
@@ -128,7 +128,8 @@ function OpenAlerts({ report: { alerts, budgets } }: { report: Report }) {
 }
 
 function OpenAlert({ alert, budget }: { alert: Alert; budget: Budget | undefined }) {
-  const { peak, limit, unit } = alert;
+  const { peak, limit } = alert;
+  const unit = unitOf(alert);
   const now = (budget && valueNow(budget)) ?? alert.value; // if nobody knows it, that with which it was raised
   return (
     <li class={alert.severity}>
@@ -222,7 +223,7 @@ function ordered(budgets: Budget[]): Budget[] {
 function Card({ budget, metric, severity }: { budget: Budget; metric: Metric | undefined; severity: Alert['severity'] }) {
   const { limit, state } = budget;
   const value = valueNow(budget);
-  const unit = budget.unit === '1' && budget.of ? '%' : budget.unit;
+  const unit = unitOf(budget);
   const used = value === null || !(limit > 0) ? null : Math.max(0, value / limit);
   const reach = metric?.reaches.find((each) => each.budget === budget.name);
   return (
@@ -232,7 +233,7 @@ function Card({ budget, metric, severity }: { budget: Budget; metric: Metric | u
         <Sign name={state === 'exceeded' ? severityIcon(severity) : SIGNS[state]} /> {state}
       </span>
       <span class="card-value">
-        <b>{bare(value, unit)}</b> of {amount(limit, unit)}
+        <b>{unit?.endsWith('/s') ? amount(value, unit) : bare(value, unit)}</b> of {amount(limit, unit)}
         {budget.of && ` of ${budget.of}`}
       </span>
       <span class="bar" aria-hidden="true">

@@ -6,6 +6,12 @@ import shutil
 
 import pytest
 
+HEARD = """(() => {
+    const listen = EventSource.prototype.addEventListener;
+    window.starts = [];  // what each state said of the start
+    EventSource.prototype.addEventListener = function (name, tell) {
+        listen.call(this, name, event => { name === 'state' && starts.push(JSON.parse(event.data).report.start); tell(event) });
+    } })()"""
 NOTHING = """
 import otel_perf as perf
 perf.init(service="bare")
@@ -58,6 +64,24 @@ def test_page_that_was_open_during_the_start_shows_all_of_it(tab, tmp_path, serv
     tab.says("#start h2", "as far as it went", seconds=20)
 
     tab.says("#start h2", "Why was the start slow?", seconds=20)
+    tab.says("#start", "over the limit of 2 s by")
+
+
+def test_start_that_ended_while_the_page_was_paused_is_whole_when_it_goes_on(tab, tmp_path, serve, begin):
+    viewer = serve(tmp_path)
+    tab.page.add_init_script(HEARD)
+    tab.page.goto(address(viewer))
+    tab.says("main", "No process yet")
+    begin(tmp_path, "shop.py", "shop", 3)
+    tab.says("#start h2", "as far as it went", seconds=20)
+
+    tab.page.keyboard.press("p")
+    tab.says(".state", "paused")
+    tab.until("() => starts.some(one => one?.complete) && starts.at(-1) === undefined")  # it was told, and is no more
+    tab.says("#start h2", "as far as it went")
+    tab.page.keyboard.press("p")
+
+    tab.says("#start h2", "Why was the start slow?")
     tab.says("#start", "over the limit of 2 s by")
 
 

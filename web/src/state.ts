@@ -138,12 +138,13 @@ const listener = {
 
 function told(next: Overview): void {
   wake();
+  const before = overview.value;
+  const known = waiting ?? before;
+  if (known && next.report.start === undefined) next.report.start = known.report.start; // it is told once
   if (paused.value) {
     waiting = next;
     return;
   }
-  const before = overview.value;
-  if (before && next.report.start === undefined) next.report.start = before.report.start;
   batch(() => {
     overview.value = next;
     if (next.read >= next.total) progress.value = null;

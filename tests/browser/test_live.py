@@ -282,6 +282,21 @@ def test_earlier_start_stands_beside_this_one(live):
     live.until("shadowed => document.querySelector('.waterfall-box canvas').toDataURL() !== shadowed", shadowed)
 
 
+def test_who_chose_no_other_start_is_offered_none_again_when_news_come(live):
+    live.says("#start h3", "Against the start of")
+    live.page.get_by_label("Beside it").select_option("none")
+    live.page.locator(".differences").wait_for(state="detached")
+
+    for _ in range(2):  # what was on its way then, and what came since
+        before = live.calls(ORDER)
+        live.eventually(lambda: live.calls(ORDER) > before)  # noqa: B023
+
+    assert ("none", 0) == (
+        live.page.get_by_label("Beside it").input_value(),
+        live.page.locator(".differences").count(),
+    )
+
+
 def test_light_and_dark_follow_the_system_and_the_button(live, open_tab, viewer):
     dark = open_tab(scheme="dark")
     dark.open(viewer)

@@ -78,6 +78,7 @@ let unfollow: () => void = () => {};
 let abort = new AbortController();
 let waiting: Overview | null = null; // came while the page was paused
 let follows = false; // nobody chose a run
+let offered = false; // an earlier start stands beside this one, or somebody chose otherwise
 
 /** Show a process of a run. */
 export function open(at: Place): void {
@@ -90,7 +91,7 @@ export function open(at: Place): void {
     overview.value = failure.value = progress.value = lost.value = null;
     range.value = base.value = trace.value = marked.value = null;
     earlierRun.value = null;
-    paused.value = false;
+    paused.value = offered = false;
     waiting = null;
     for (const each of [start, flame, functions, earlier]) each.clear();
     timeline.reset();
@@ -208,6 +209,7 @@ export function resetCharts(): void {
 
 /** Show which earlier start this one is compared with; null for none. */
 export function compareStart(other: RunRow | null): void {
+  offered = true;
   earlierRun.value = other;
   earlier.clear();
   if (other) void earlier.load((signal) => source.start({ run: other.name, process: 'first' }, signal));
@@ -263,7 +265,7 @@ export function boot(): void {
   effect(() => {
     // the newest start before this one, once both are known
     const began = overview.value?.report.start ? (overview.value.began ?? null) : null;
-    if (earlierRun.peek() || began === null || !source.live) return;
+    if (offered || began === null || !source.live) return;
     const older = siblings.value.find((each) => each.startSeconds !== null && each.began !== null && each.began < began);
     if (older) compareStart(older);
   });

@@ -55,6 +55,22 @@ def drag(tab, begin, end, chart=0):
     tab.page.mouse.up()
 
 
+def choose_part(live, begin, end):
+    """Choose a part of the run's first seconds, once they are over: shares of the time that is seen, a minute at least."""
+    live.page.get_by_role("button", name="All", exact=True).click()
+    live.eventually(lambda: live.calls(ORDER) > 250)
+    drag(live, begin, end)
+    live.says(".flame .detail", "of the range")
+
+
+def compare(live, choice):
+    """Choose a baseline, and leave the control, which takes keys for itself."""
+    control = live.page.get_by_label("Compared with")
+    control.select_option(choice)
+    live.says("#functions .legend", "against ")
+    control.evaluate("one => one.blur()")
+
+
 # --- what is told -----------------------------------------------------------------------------------------------------
 
 
@@ -238,14 +254,10 @@ def test_rows_keep_their_order_under_the_pointer(live, shop):
 
 
 def test_difference_to_the_time_before_compares_with_as_much_time_before_the_range(live, viewer):
-    live.page.get_by_role("button", name="All", exact=True).click()
-    time.sleep(1)
-    drag(live, 0.04, 0.08)
-    live.says(".flame .detail", "of the range")
+    choose_part(live, 0.04, 0.08)
     plain = live.pixels(".flame-box")
-    live.page.get_by_label("Compared with").select_option("before")
+    compare(live, "before")
 
-    live.says(".legend", "before the range")
     live.eventually(lambda: plain != live.pixels(".flame-box"))
     [asked] = {url.partition("?")[2] for url in live.asked if "base_to" in url}
     at = {key: float(value[0]) for key, value in parse_qs(asked).items()}
@@ -258,6 +270,42 @@ def test_difference_to_the_time_before_compares_with_as_much_time_before_the_ran
     then = viewer.get("/newest/first/flame", **{"from": at["base_from"], "to": at["base_to"]})["totalNs"][0] / 1e9
     number, unit = re.search(r"before ([\d.]+) (s|ms)", live.page.locator(".flame .detail").inner_text()).groups()
     assert then == pytest.approx(float(number) * (1 if unit == "s" else 0.001), rel=0.02)
+
+
+def asked_of_flame(live):
+    """Return the moments that the last flame graph was asked of, by the names of the query."""
+    url = [one for one in live.asked if "/flame" in one][-1]
+    return {key: float(value[0]) for key, value in parse_qs(url.partition("?")[2]).items()}
+
+
+def test_baseline_is_the_time_that_it_names_though_the_range_moves_on(live):
+    choose_part(live, 0.04, 0.06)
+    compare(live, "before")
+    before = asked_of_flame(live)
+
+    with live.page.expect_request(lambda request: "/flame" in request.url):
+        live.page.keyboard.press("]")
+
+    after = asked_of_flame(live)
+    assert after["from"] > before["from"]
+    assert (before["base_from"], before["base_to"]) == (after["base_from"], after["base_to"])
+    clock = "moment => new Date(moment).toTimeString().slice(0, 8)"
+    named = " – ".join(live.page.evaluate(clock, after[key]) for key in ("base_from", "base_to"))
+    assert f"against {named}" in live.page.locator("#functions .legend").inner_text()
+    assert named == live.page.get_by_label("Compared with").locator("option:checked").inner_text()
+
+
+@pytest.mark.parametrize("choice", ["before", "this"])
+def test_a_part_of_the_time_is_no_baseline_of_all_of_it(live, choice):
+    choose_part(live, 0.04, 0.08)
+    compare(live, choice)
+
+    live.page.keyboard.press("Escape")
+
+    live.page.locator(".chip").wait_for(state="detached")
+    live.page.locator("#functions .legend").wait_for(state="detached")
+    assert "none" == live.page.get_by_label("Compared with").input_value()
+    assert "base_from" not in asked_of_flame(live)
 
 
 def test_difference_to_another_run_colours_the_flame_graph(live):

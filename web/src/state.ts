@@ -195,13 +195,16 @@ export function pause(on: boolean): void {
 
 /** Choose a part of the time for everything below the charts; null for all of it. */
 export function chooseRange(next: Range | null): void {
-  range.value = next && next.to > next.from ? next : null;
+  batch(() => {
+    range.value = next && next.to > next.from ? next : null;
+    if (!range.value && base.value?.range) base.value = null; // a part of the time says nothing of all of it
+  });
 }
 
 /** Begin the charts anew: of a run in progress from this moment on, of one that is over as a whole. */
 export function resetCharts(): void {
   batch(() => {
-    range.value = null;
+    chooseRange(null);
     timeline.begin(running.value ? timeline.edge() : null);
     pause(false);
   });

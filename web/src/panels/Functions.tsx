@@ -6,6 +6,7 @@ import type { FunctionRow } from '../api.ts';
 import { clock, count, cut, duration, plural, visible } from '../format.ts';
 import { FlameGraph, searched } from '../flame/Flame.tsx';
 import { isSame } from '../flame/layout.ts';
+import type { Range } from '../source/source.ts';
 import { base, flame, functions, marked, overview, part, query, range, running, siblings, source } from '../state.ts';
 import { Empty, Section, useHeld } from '../ui/parts.tsx';
 import { titleOf } from './Header.tsx';
@@ -69,13 +70,15 @@ function Compare() {
   const chosen = range.value;
   const now = base.value;
   const others = siblings.value;
+  const against = (part: Range): void => {
+    base.value = { range: part, place: null, label: `${clock(part.from)} – ${clock(part.to)}` };
+  };
   const choose = (value: string): void => {
     if (value === 'none') base.value = null;
     else if (value === 'before' && chosen) {
-      const wide = chosen.to - chosen.from;
-      base.value = { range: { from: chosen.from - wide, to: chosen.from }, place: null, label: `${duration(wide / 1000)} before the range` };
+      against({ from: 2 * chosen.from - chosen.to, to: chosen.from });
     } else if (value === 'this' && chosen) {
-      base.value = { range: chosen, place: null, label: `${clock(chosen.from)} – ${clock(chosen.to)}` };
+      against(chosen);
     } else {
       const other = others.find((each) => each.name === value);
       if (other) base.value = { range: null, place: { run: other.name, process: 'first' }, label: titleOf(other) };

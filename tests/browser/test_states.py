@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+SHOP = Path(__file__).with_name("programs") / "shop.py"
+LOOKS = "performance.getEntriesByType('resource').filter(one => one.name.endsWith('/api/runs')).length"
 HEARD = """(() => {
     const listen = EventSource.prototype.addEventListener;
     window.starts = [];  // what each state said of the start
@@ -198,6 +203,55 @@ def test_run_that_was_removed_is_said_so(tab, tmp_path, serve, record):
     tab.says("main", "This run cannot be shown")
     tab.page.get_by_role("button", name="Try again").click()
     tab.says("main", "No process yet")
+
+
+def test_run_in_progress_that_was_taken_away_is_not_live_and_the_page_goes_on_with_the_next(
+    tab, tmp_path, serve, begin
+):
+    begin(tmp_path, "shop.py", "shop before")
+    tab.open(serve(tmp_path))
+    tab.says(".state", "live")
+    tab.until(f"() => {LOOKS} >= 2")  # the next one is 15 s away
+
+    [run] = (tmp_path / ".otel-perf").glob("*/")
+    run.rename(tmp_path / "elsewhere")  # where the program writes on
+    tab.says("main", "This run cannot be shown")
+    assert 0 == tab.page.locator(".state", has_text="live").count()
+    begin(tmp_path, "shop.py", "shop after")
+
+    tab.says("h1", "shop after", seconds=8)
+    tab.says(".state", "live")
+
+
+def test_page_that_came_with_a_program_waits_for_its_first_process_beside_older_runs(
+    tab, tmp_path, record, otel_perf, environment
+):
+    record(tmp_path, "shop.py", "shop before", seconds=0.5)
+    words = ["sh", "-c", 'read go; exec "$@"', "sh", sys.executable, SHOP, "shop after"]
+    options = {"cwd": tmp_path, "env": environment, "text": True, "stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
+    program = subprocess.Popen([*otel_perf, "run", "--", *words], **options)
+    folder = tmp_path / ".otel-perf"
+    tab.eventually(lambda: 2 == len([*folder.glob("*/")]))
+    run = max(folder.glob("*/"))
+    beside = ["--folder", folder, "--beside", str(program.pid), "--linger", "1"]
+    server = subprocess.Popen([*otel_perf, "view", run, *beside], **options)
+    try:
+        tab.page.goto(server.stderr.readline().split()[-1])
+        tab.says("main", "No process yet")
+        tab.says("main", run.name)
+        tab.page.wait_for_timeout(1_500)  # the list has been asked for once more
+        assert "No process yet" in tab.page.locator("main").inner_text()
+
+        program.stdin.write("go\n")
+        program.stdin.flush()
+
+        tab.says("h1", "shop after")
+        tab.says(".state", "live")
+        program.communicate("end\n", timeout=20)
+    finally:
+        for one in (program, server):
+            one.kill()
+            one.communicate()
 
 
 def test_empty_panels_say_why_and_what_to_do(tab, tmp_path, serve, run_python):

@@ -52,8 +52,9 @@ function Panels() {
   );
 }
 
-/** There is no run yet: how to make one. */
+/** There is no run yet, or not the one that the command names: how to make one. */
 function Waiting() {
+  const { asked, folder } = runs.value!;
   return (
     <div class="waiting">
       <h2>No process yet</h2>
@@ -61,7 +62,8 @@ function Waiting() {
         <code>otel-perf run -- python app.py</code>
       </p>
       <p class="dim">
-        or <code>perf.init()</code> in the program itself. This page opens the first run that appears in <code>{runs.value!.folder}</code>.
+        or <code>perf.init()</code> in the program itself. This page opens{' '}
+        {asked === null ? 'the first run' : <>the first process of run <code>{asked}</code></>} that appears in <code>{folder}</code>.
       </p>
     </div>
   );

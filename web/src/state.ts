@@ -79,6 +79,7 @@ let abort = new AbortController();
 let waiting: Overview | null = null; // came while the page was paused
 let follows = false; // nobody chose a run
 let offered = false; // an earlier start stands beside this one, or somebody chose otherwise
+let nextLook = 0; // timer
 
 /** Show a process of a run. */
 export function open(at: Place): void {
@@ -125,7 +126,12 @@ const listener = {
     if (!progress.value) look();
   },
   gone(error: string): void {
-    failure.value = error;
+    waiting = null;
+    batch(() => {
+      failure.value = error;
+      if (overview.value) overview.value = { ...overview.value, running: false }; // as far as anybody will tell
+    });
+    timeline.setLive(false);
   },
   connected(stands: boolean, says: string | null, again: boolean): void {
     if (stands) {
@@ -222,20 +228,28 @@ async function watchRuns(): Promise<void> {
   try {
     const found = await source.list();
     if (JSON.stringify(found) !== JSON.stringify(runs.value)) runs.value = found;
-    if (!place.value && found.runs.length) open(wanted());
-    else followNewest();
+    if (!place.value) {
+      const at = wanted();
+      if (at) open(at);
+      else failure.value = null;
+    } else {
+      followNewest();
+    }
   } catch (error) {
     if (!place.value) failure.value = error instanceof Error ? error.message : String(error);
   }
   if (!source.live) return;
-  setTimeout(() => void watchRuns(), !place.value ? 1000 : running.value ? RUNS_SELDOM : RUNS_EVERY);
+  clearTimeout(nextLook);
+  nextLook = window.setTimeout(() => void watchRuns(), !place.value ? 1000 : running.value ? RUNS_SELDOM : RUNS_EVERY);
 }
 
-/** The run in the page's address, else the one that the command names, else the newest. */
-function wanted(): Place {
+/** The run in the page's address, else the one that the command names, else the newest; null as long as there is none. */
+function wanted(): Place | null {
   const asked = new URLSearchParams(location.hash.slice(1));
   const { asked: run, askedProcess: process, runs: all } = runs.value!;
+  if (!all.length) return null;
   if (!source.live) return { run: all[0].name, process: 'first' };
+  if (!asked.has('run') && run !== null && !all.some((each) => each.name === run)) return null; // it has written nothing yet
   follows = !asked.has('run') && run === null;
   return { run: asked.get('run') ?? run ?? 'newest', process: asked.get('process') ?? process ?? 'first' };
 }
@@ -256,7 +270,7 @@ export function pick(at: Place): void {
 
 /** Begin. */
 export function boot(): void {
-  void watchRuns();
+  effect(() => void (running.value || watchRuns())); // at once when the run that is shown is over: another one may follow
   let before: Range | null | undefined;
   let beside: unknown;
   effect(() => {

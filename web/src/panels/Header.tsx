@@ -4,7 +4,7 @@ import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { clock, duration, moment, plural, visible, zoned } from '../format.ts';
 import { endOf } from '../report.ts';
-import { help, lost, newer, overview, paused, pick, place, progress, row, running, runs, source } from '../state.ts';
+import { failure, help, lost, newer, overview, paused, pick, place, progress, row, running, runs, source } from '../state.ts';
 import type { RunRow } from '../api.ts';
 import { Sign, severityIcon } from '../ui/icons.tsx';
 import { isDark, painted, toggleTheme } from '../ui/theme.ts';
@@ -86,7 +86,7 @@ function State() {
     const timer = setInterval(() => !paused.value && (now.value = Date.now()), 1000);
     return () => clearInterval(timer);
   }, [live]);
-  if (!found) return null;
+  if (!found || failure.value) return null;
   const began = found.began;
   const title = began === null ? undefined : `began ${zoned(began)}`;
   const old = began === null ? null : Math.max(0, ((running.value ? now.value : (found.last ?? began)) - began) / 1000);
@@ -128,6 +128,7 @@ function Runs() {
         value={here?.run ?? ''}
         onChange={(event) => pick({ run: event.currentTarget.value, process: 'first' })}
       >
+        {!here && all.length > 0 && <option value="">no process yet</option>}
         {here && !row.value && <option value={here.run}>{here.run}</option>}
         {all.map((each) => (
           <option key={each.name} value={each.name}>

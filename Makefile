@@ -3,8 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --quiet --constraint constraints.txt --build-constraint constraints.txt
-# Most tests wait for processes of theirs; those of one file share what it has set up.
-AT_ONCE := --numprocesses 3 --dist loadfile
+# Most tests wait for processes of theirs; those of one file share what it has set up. The many short ones of tests/unit
+# come last and fill what is left.
+AT_ONCE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 FAST := not stack and not browser and not slow
 
 .DEFAULT_GOAL := help
@@ -36,7 +37,7 @@ venv: .venv/stamp-dev ## set up .venv with the package (editable) and the develo
 demo: .venv/stamp-base ## record the sample application and show its startup report
 	$(BIN)/otel-perf demo
 
-test: .venv/stamp-dev ## unit and integration tests, a few minutes
+test: .venv/stamp-dev ## unit and integration tests that do not wait for much, a few minutes
 	$(BIN)/python -m pytest $(AT_ONCE) -m "$(FAST)"
 
 test-all: .venv/stamp-dev backends grafana readers web-packages ## every test there is; needs Go for the real backends, node and chromium

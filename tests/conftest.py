@@ -77,6 +77,29 @@ def pytest_make_collect_report() -> Iterator[None]:
     return report
 
 
+# --- which tests take long --------------------------------------------------------------------------------
+
+# Three quarters of the time of unit and integration tests: they wait for exits, seconds, receivers that are silent.
+LONG = (
+    "faults", "integration/terminal", "integration/test_doctor.py", "integration/test_exemplars.py",
+    "integration/test_folder.py", "integration/test_follow.py", "integration/test_follow_metrics.py",
+    "integration/test_follow_sender.py", "integration/test_hostile_programs.py", "integration/test_meter_provider.py",
+    "integration/test_monitor.py", "integration/test_readiness.py", "integration/test_replay.py",
+    "integration/test_sampling_cases.py", "integration/test_sampling_rooms.py", "integration/test_unfinished.py",
+    "integration/test_view_beside.py", "integration/test_view_push.py",
+)  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of LONG as ``slow``, before it is chosen by marks."""
+    here = Path(__file__).parent
+    long = [here / name for name in LONG]
+    for item in items:
+        if any(item.path.is_relative_to(place) for place in long):
+            item.add_marker(pytest.mark.slow)
+
+
 # --- tests that measure time ------------------------------------------------------------------------------
 
 ATTEMPTS = 3

@@ -575,6 +575,7 @@ def test_exporters_that_the_main_thread_did_not_live_to_see_are_done_without(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for its files in /proc")
+@pytest.mark.timed  # a thread of ours may be in the middle of a file when all are closed, as any thread may
 def test_a_program_that_closes_all_files_keeps_those_that_it_opens_afterwards(run_python, unused_port):
     """As a daemon does; the number of our lock is another file's then, plain or with no name left."""
     program = """

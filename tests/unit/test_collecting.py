@@ -38,7 +38,7 @@ for name in ("SIGKILL", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGSTOP", "S
 def test_every_test_is_collected_where_there_is_no_posix(tmp_path):
     (tmp_path / "without_posix.py").write_text(WITHOUT_POSIX, encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "--collect-only", "-qq", "-p", "without_posix", "-p", "no:cacheprovider"]
-    command += ["-m", "not stack and not browser and not slow"]
+    command += ["-m", "not stack and not browser"]
 
     path = os.pathsep.join([str(tmp_path), str(ROOT / "src")])
     done = subprocess.run(

@@ -3,9 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --quiet --constraint constraints.txt --build-constraint constraints.txt
-# Most tests wait for processes of theirs; those of one file share what it has set up. The many short ones of tests/unit
-# come last and fill what is left.
-AT_ONCE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
+# Most tests wait for processes of theirs; those of one file share what it has set up.
+AT_ONCE := --numprocesses 3 --dist loadfile
 FAST := not stack and not browser and not slow
 
 .DEFAULT_GOAL := help
@@ -38,7 +37,8 @@ demo: .venv/stamp-base ## record the sample application and show its startup rep
 	$(BIN)/otel-perf demo
 
 test: .venv/stamp-dev ## unit and integration tests that do not wait for much, a few minutes
-	$(BIN)/python -m pytest $(AT_ONCE) -m "$(FAST)"
+	@# in the order of folders: the many short ones of tests/unit come last and fill what is left
+	$(BIN)/python -m pytest $(AT_ONCE) --no-loadscope-reorder -m "$(FAST)"
 
 test-all: .venv/stamp-dev backends grafana readers web-packages ## every test there is; needs Go for the real backends, node and chromium
 	$(BIN)/python -m pytest $(AT_ONCE)

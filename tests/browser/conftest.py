@@ -139,9 +139,9 @@ def serve() -> Iterator[Callable[..., Any]]:
 # --- the browser ------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Return the browser."""
+    """Return the browser; one at a time in a process, and tests/stack has its own."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("needs chromium")

@@ -20,6 +20,19 @@ HEAD = """
         threading.Timer(after, os.kill, (os.getpid(), signal.SIGKILL)).start()
 """
 
+DYING_CHILD = (
+    HEAD
+    + """
+    def fork():
+        child = os.fork()
+        if not child:
+            with perf.phase("Child"):
+                time.sleep(1.5)
+                os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(child, 0)
+"""
+)
+
 
 @pytest.fixture
 def killed(run_python, tmp_path):
@@ -122,16 +135,11 @@ def test_short_program_and_one_that_records_nothing_leave_no_such_file(run_pytho
 
 def test_child_of_a_fork_has_its_own_and_not_its_parents(run_python, tmp_path):
     run_python(
-        f"""{HEAD}
+        f"""{DYING_CHILD}
     @perf.profile(span_threshold=0)
     def parent():
         time.sleep(1)
-        child = os.fork()
-        if not child:
-            with perf.phase("Child"):
-                time.sleep(1.5)
-                os.kill(os.getpid(), signal.SIGKILL)
-        os.waitpid(child, 0)
+        fork()
 
     perf.ready()
     parent()
@@ -147,14 +155,9 @@ def test_child_of_a_fork_has_its_own_and_not_its_parents(run_python, tmp_path):
 def test_child_of_a_fork_that_was_killed_at_work_is_an_error_and_told(run_python, tmp_path):
     """It has no start that could say so."""
     run_python(
-        f"""{HEAD}
+        f"""{DYING_CHILD}
     perf.ready()
-    child = os.fork()
-    if not child:
-        with perf.phase("Child"):
-            time.sleep(1.5)
-            os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(child, 0)
+    fork()
     """,
         options=["-W", "ignore"],
     )

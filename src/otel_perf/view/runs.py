@@ -209,9 +209,8 @@ class Listed:
         """Return what is known of it by now, and whether it runs."""
         with self._lock:
             known = self._summary.process
-            sizes = _sizes(known.path)
-            due = monotonic() >= self._due or not known.nodes
-            if known.root is None and sizes != self._sizes and due:
+            due = known.root is None and (monotonic() >= self._due or not known.nodes)
+            if due and (sizes := _sizes(known.path)) != self._sizes:
                 with suppress(UserError):
                     self._summary.look(over=not _is_running(known))
                 self._sizes, self._due = sizes, monotonic() + AGAIN

@@ -75,7 +75,7 @@ def test_each_phase_says_what_it_did(run_python, spans_of, tmp_path):
         ("waits for a child", "wait.child"),
     ):
         found = causes(spans[name])
-        assert 0.22 < found[cause] <= whole[name] + 0.04, (name, found)
+        assert 0.15 < found[cause] <= whole[name] + 0.04, (name, found)  # a starved sample may be 0.1 s long
         assert max(found, key=found.__getitem__) == cause, (name, found)
         assert found["cpu_time"] < 0.08, (name, found)
     computes = causes(spans["computes"])

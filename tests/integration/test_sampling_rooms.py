@@ -119,7 +119,7 @@ def test_utilization_is_a_share_of_the_cpus_that_may_be_used(
     ]
 
     assert {1.0} == {reading["usable"] for reading in readings}
-    assert min(points) > 0.3, "no 0.0 while spinning"
+    assert min(points) > 0.02, "no 0.0 while spinning, however many others want the CPU"
     assert len(points) >= 4
     assert max(points) <= 1.1
     assert sum(points) / len(points) >= outside - 0.15

@@ -1,6 +1,8 @@
-"""What is the user's to mend: a message for stderr, an exit code. All else is a bug and raises."""
+"""What is the user's to mend: a line for stderr, an exit code. All else is a bug and raises."""
 
 from __future__ import annotations
+
+import sys
 
 
 def one_line(text: str) -> str:
@@ -10,6 +12,14 @@ def one_line(text: str) -> str:
 
 def _visible(letter: str) -> str:
     return letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+
+
+def say(what: object) -> None:
+    """Write one line to stderr, if there is one that takes it."""
+    try:
+        sys.stderr.write(f"otel-perf: {one_line(str(what))}\n")
+    except Exception:  # noqa: BLE001  # it may be closed, or None
+        return
 
 
 class ConfigError(ValueError):

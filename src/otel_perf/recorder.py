@@ -19,7 +19,7 @@ from _thread import RLock, get_native_id
 from os import urandom
 from sys import exc_info
 
-from .clock import now, wall_offset
+from .clock import now, wall_ns, wall_offset
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -269,6 +269,7 @@ sites: dict[tuple[Any, ...], Site] = {}
 open_spans: dict[int, Frame] = {}  # frames that have an id, by span id
 halves: dict[int, Record] = {}  # records that are about to be finished: a signal's handler may come in between
 finished: list[Record] = []
+events: list[tuple[str, int, int, int, int, dict[str, Any], str]] = []  # see note()
 _left: list[Frame] = []  # open frames that a detach() took out of their context
 _tokens: dict[int, tuple[Frame, Token[Frame]]] = {}  # of with-blocks in contexts where nothing was current, by id()
 _deep: dict[Any, Node] = {}
@@ -283,10 +284,13 @@ class _State:
     """What changes while the process lives; one object, so that every room sees the same values."""
 
     __slots__ = (
+        "cpu_time",
         "dropped",
         "exemplars",
         "idle",
+        "init_time",
         "main_thread",
+        "memory",
         "on_parent",
         "on_root",
         "on_timed",
@@ -303,6 +307,9 @@ class _State:
         self.recording = False  # nothing is kept before init() and after shutdown()
         self.main_thread = 0  # its native id
         self.dropped = 0  # records refused since the process began
+        self.cpu_time = 0.0  # seconds of CPU of the threads that wrote and sent
+        self.init_time = 0.0  # seconds that init() took, and
+        self.memory = 0  # bytes that the process grew by in it
         self.exemplars = "trace_based"  # which durations become some, see metrics/exemplars.py
         self.idle = False  # the worker sleeps and wants to be woken by the next record
         self.wake: Callable[[], None] = lambda: None
@@ -920,6 +927,11 @@ def emit(finished_record: Record | Any) -> None:
         state.wake()
 
 
+def note(name: str, severity: int, ids: tuple[int, int], fields: dict[str, Any], body: str = "", time: int = 0) -> None:
+    """Queue an event of now, or of *time* (ns since 1970), with trace and span id *ids*, for the worker's next line."""
+    events.append((name, time or wall_ns(), severity, *ids, fields, body))
+
+
 # --- identity --------------------------------------------------------------------------------------------------------
 
 
@@ -1139,6 +1151,7 @@ def after_fork() -> None:
     open_spans.clear()
     halves.clear()
     finished.clear()
+    events.clear()
     _tokens.clear()
     for node in nodes:
         path = node[N_PATH]
@@ -1146,6 +1159,7 @@ def after_fork() -> None:
         path.min, path.max, path.overlap, path.own, path.seen = FOREVER, 0.0, 0.0, 0.0, 0
         node[N_TOTAL], node[N_BELOW], node[N_ABOVE] = 0.0, 0, 0
         node[N_LIMIT], node[N_LOW] = NEVER, FOREVER
-    state.dropped = 0
+    state.dropped = state.memory = 0
+    state.cpu_time = state.init_time = 0.0
     state.startup = None
     state.idle = False

@@ -1,7 +1,7 @@
 """init(), ready(), shutdown(): wires the rooms; the worker, fork, signals and exit.
 
-The only room that knows everybody. Imports only hot rooms; what writes is loaded by the worker. Reading order: init(),
-Runtime.start(), then the worker's loop _work() and write(), then how a process ends.
+The only room that knows everybody. Imports only hot rooms; what the worker does is in worker.py, which the first thread
+that writes loads. Reading order: init(), Runtime.start(), the worker's thread and write(), then how a process ends.
 """
 
 from __future__ import annotations
@@ -13,22 +13,17 @@ from _thread import RLock, get_ident, get_native_id
 
 from . import clock, config, imports, recorder, startup, system, tracing
 from .threads import allocate_lock, is_importing, start
-from .writer import Writer, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from .config import Settings
+    from .worker import Work
 
 WATCH_AFTER = 0.03  # seconds: what ends within them has nothing to explain
-MONITOR_AFTER = 0.5  # seconds: what ends within them is not sampled
-FOREVER = float("inf")
 START_AGAIN = 1.0  # seconds between two tries to start the worker where no thread can be started
-WRITE_AFTER = 0.2  # seconds from the first record after silence to the disk
-STATISTICS_EVERY = 1.0  # seconds between two looks at the statistics, longer when they are expensive
-STATISTICS_SHARE = 200  # the looks take at most one part in this many of a core
-TOGETHER = 0.1  # seconds that statistics may wait for the next sample: one wake-up does for both
 FEW = 2_000  # records whose writing a fork may wait for, 10 ms of CPU
 LOADING_LIMIT = 2.0  # seconds that a fork waits while the worker imports: the child could never import that again
 EXIT_LIMIT = 1.5  # seconds that an exit waits for the worker
@@ -40,7 +35,6 @@ SENDING = (  # any of these has records sent
 )  # fmt: skip
 END, ENDED = "otel_perf.end", "otel_perf.process.ended"
 USABLE = "otel_perf.startup.usable"
-INFERRED = "otel_perf.startup.inferred"
 
 load_time = 0.0  # seconds that this room took to load, if a name of the package was what loaded it
 _runtime: Runtime | None = None
@@ -48,32 +42,27 @@ _starting = RLock()
 
 
 class Runtime:
-    """What runs in this process: its settings, its start, its worker and its run folder."""
+    """What runs in this process: its settings, its start, its threads, and how it ends."""
 
     def __init__(self, settings: Settings, begun: float) -> None:
         self.settings = settings
-        self.writer = Writer(settings, self.begin_sending)
-        self.complain = self.writer.complain
-        self.begun = begun
+        self.base = os.path.abspath(settings.folder)  # of runs: the program may change its working directory
+        self.run = os.environ.get("OTEL_PERF_RUN", "")  # that this process belongs to, empty until it has one
+        self.begun, self.since = begun, clock.wall_ns()  # when counting began: monotonic seconds, ns since 1970
         self.booted = False  # by `otel-perf run`, and the program has not called init() yet
         self.infers = False  # when the program is ready, unless it says so
         self.given: dict[str, Any] = {}
         self.main = get_ident()
         self.sockets: frozenset[str] = frozenset()  # that the process began with
+        self.work: Work | None = None  # until somebody writes
+        self.making = RLock()
         self.worker = self.thread = 0  # identifier, native id
         self.start_after = 0.0  # monotonic seconds before which no worker is started again
-        self.counted = 0.0  # seconds of its CPU that are in what we cost
         self.stop = self.over = False
-        self.loading = False  # the worker loads the rooms that write
+        self.loading = False  # somebody loads the rooms that write
         self.alarm = allocate_lock()
         self.ended = allocate_lock()
         self.writing = RLock()
-        self.statistics_due = begun + STATISTICS_EVERY
-        self.explainer: Any = None  # while the start lasts
-        self.told = False  # when the program seems to be ready
-        self.unfinished: Any = None  # what keeps open.json
-        self.monitors = settings.metrics
-        self.sampled = False  # and that is to be written
         self.is_child = False  # of a fork
         self.endpoints: Any = None  # where records are sent, and
         self.sender: Any = None  # the thread that does
@@ -81,6 +70,7 @@ class Runtime:
         self.signalled = (0, 0)  # a signal that came to one of them in the meantime, and to which
         self.how: dict[str, Any] = {}  # the process ended
         self.views = _takes_view(settings)  # the page is still to be started
+        self.complained: set[str] = set()  # of which causes
         self.alarm.acquire()
 
     # --- beginning ---------------------------------------------------------------------------------------------------
@@ -149,201 +139,56 @@ class Runtime:
 
     def _work(self, ended: Any) -> None:
         recorder.CURRENT.set(recorder.MUTED)
-        self.thread, self.counted = get_native_id(), 0.0
+        self.thread = get_native_id()
         try:
             if not self.stop and not recorder.finished:
                 self.alarm.acquire(True, WATCH_AFTER)
             if not self.stop:
-                self._watch_start()
-            while not self.stop:
-                recorder.state.idle = True
-                if not recorder.finished:
-                    self._wait(max(0.01, min(self.statistics_due, self._monitor_due()) - clock.now()))
-                recorder.state.idle = False
-                tracing.join_late()
-                if recorder.finished and not self.stop:
-                    # more records come; only halt() and a sample that is due end this early
-                    self._wait(min(WRITE_AFTER, self._monitor_due() - clock.now()))
-                if not self.stop:  # else whoever stops us goes on with what is left
-                    self._monitor()
-                    self.write(final=False)
-                    self._keep_open()
+                self.load().run()
         except BaseException as error:  # noqa: BLE001  # never in the host's face; the exit writes what is left
             self.complain("worker", error)
         finally:
             self.worker = 0
             ended.release()
 
-    def _keep_open(self) -> None:
-        """Keep on disk what is open, for whoever reads what a SIGKILL has left."""
-        try:
-            if self.unfinished is None:
-                from .unfinished import Unfinished
+    def load(self) -> Work:
+        """Return what writes, loaded at the first call; only called from inside of at_work() and by the worker."""
+        if self.work is None:
+            self.loading = True
+            from .worker import Work
 
-                self.unfinished = Unfinished()
-            if self.unfinished.due():
-                with self.writing:
-                    self.unfinished.look(lambda: str(self.writer.open().path))
-        except Exception as error:  # noqa: BLE001
-            self.complain("folder" if isinstance(error, OSError) else "open calls", error)
+            self.loading = False
+            with self.making:
+                self.work = self.work or Work(self)
+        return self.work
 
-    def _nothing_is_open(self) -> None:
-        try:
-            if self.unfinished is not None and self.writer.folder is not None:
-                self.unfinished.close(self.writer.folder.path)
-        except OSError as error:
-            self.complain("folder", error)
-
-    def _watch_start(self) -> None:
-        """Begin to watch the start, if it lasts; go on where a fork has stopped the worker."""
-        start = startup.current
-        if self.explainer is not None:
-            self.explainer.work_on(self.thread)
-            return
-        settings = self.settings
-        rule = settings.ready_when or (("auto", 0.0) if self.infers and settings.watch else None)
-        if start is not None and self.writer.root_due and (settings.watch or settings.strict or rule):
-            try:
-                from .explain import Explainer
-
-                self.explainer = Explainer(start, settings, self.thread, self.main, rule, self.sockets)
-                if not self.booted and not settings.ready_when:
-                    self.explainer.may_speak()
-            except Exception as error:  # noqa: BLE001
-                self._stop_explaining(error)
-
-    def _monitor_due(self) -> float:
-        if self.writer.monitor is not None:
-            return float(self.writer.monitor.due)
-        return self.begun + MONITOR_AFTER if self.monitors else FOREVER
-
-    def _monitor(self) -> None:
-        """Sample the process and judge it by its budgets, if a second is over."""
-        if clock.now() < self._monitor_due():
-            return
-        try:
-            with self.writing:
-                if self.writer.monitor is None:
-                    self._begin_to_monitor()
-                self.writer.monitor.look()
-                self.sampled = True
-        except Exception as error:  # noqa: BLE001  # recorded all the same
-            monitor, self.monitors, self.writer.monitor = self.writer.monitor, False, None
-            self.complain("monitor", error)
-            if monitor is not None:
-                monitor.close()
-
-    def _begin_to_monitor(self) -> None:
-        from .monitor import Monitor
-
-        start = None if self.is_child else startup.current
-        created = self.begun if start is None else start.frame[recorder.START]
-        monitor = Monitor(self.settings, created, start, self.writer.note, self.complain, self.booted)
-        monitor.dropped = lambda: recorder.state.dropped + self.writer.refused
-        self.writer.monitor = monitor
-
-    def _wait(self, seconds: float) -> None:
-        """Wait until the alarm rings, at most *seconds*; look at the start meanwhile."""
-        until = clock.now() + seconds
-        while (left := until - clock.now()) > 0.0:
-            explainer = self.explainer  # another thread that writes may be done with it
-            if self.alarm.acquire(True, left if explainer is None else min(left, explainer.interval)):
-                return
-            if explainer is not None:
-                self._look()
-
-    def _stop_explaining(self, error: Exception | None = None) -> None:
-        """Explain nothing more; after an *error*, of a program that has mocked what we look at, its root says so."""
-        explainer, self.explainer = self.explainer, None
-        if explainer is not None:
-            explainer.close()
-        if error is not None and startup.current is not None:
-            startup.current.attributes["otel_perf.watch.error"] = f"{type(error).__name__}: {error}"[:256]
-
-    def _look(self) -> None:
-        if not self.writing.acquire(False):  # whoever writes explains what it writes
-            return
-        try:
-            if self.explainer is not None:
-                self.explainer.look()
-                self._tell_of_readiness()
-        except Exception as error:  # noqa: BLE001
-            self._stop_explaining(error)
-        finally:
-            self.writing.release()
-
-    def _tell_of_readiness(self) -> None:
-        """Record as an event what was found out: the root, which says the same, still waits for ready()."""
-        start = startup.current
-        if start is None or start.found is None or self.told:
-            return
-        self.told = True
-        rule, end = start.found
-        fields = {
-            "otel_perf.ready": rule,
-            "otel_perf.startup.duration": end - start.frame[recorder.START],
-            "otel_perf.budget.startup": self.writer.startup_limit(),
-        }
-        ids = start.trace.id, start.root.span_id
-        self.writer.note(INFERRED, INFO, ids, fields, time=int(end * 1e9) + start.trace.offset)
-        self.ring()
-
-    def write(self, final: bool, limit: float = EXIT_LIMIT) -> None:
-        """Write what is finished; called by the worker, and once by the thread that ends the process.
-
-        Another thread that writes is waited for at most *limit* seconds.
-        """
-        if not self.writing.acquire(True, limit):
-            return
+    def at_work(self, task: Callable[[], None]) -> None:
+        """Do a *task* of ours on a thread of the program: nothing of it is recorded, and a signal waits for its end."""
         current = recorder.CURRENT.get()
         recorder.CURRENT.set(recorder.MUTED)
         outer, self.busy = self.busy, get_ident()
         try:
-            mine = get_native_id() == self.thread
-            since = self._count(self.counted if mine else system.thread_time())
-            self._write_records()
-            since = self._count(since)
-            begun = clock.now()
-            whole = final or begun >= self.statistics_due
-            if whole or self.sampled:
-                self.sampled = False
-                self.writer.statistics(final, whole)
-                if whole:
-                    self._plan(begun)
-                since = self._count(since)
-            if mine:
-                self.counted = since
-            if self.views and self.writer.folder is not None:
-                self._view()
+            task()
         finally:
             recorder.CURRENT.set(current)
             self.busy = outer
+
+    def write(self, final: bool, limit: float = EXIT_LIMIT, whole: bool = False) -> None:
+        """Write what is finished; called by the worker, and once by the thread that ends the process.
+
+        Args:
+            final: it is the last time.
+            limit: seconds that another thread that writes is waited for.
+            whole: with the statistics, whenever those are due.
+        """
+        if not self.writing.acquire(True, limit):
+            return
+        try:
+            since = system.thread_time()
+            self.at_work(lambda: self.load().write(final, whole, since))
+        finally:
             self.writing.release()
         self.obey()
-
-    def _view(self) -> None:
-        """Start the page of this run."""
-        self.views = False
-        try:
-            from .beside import start
-
-            start(self.writer.run, os.getpid())
-        except Exception as error:  # noqa: BLE001
-            self.complain("view", f"no page: {error}")
-
-    def _plan(self, begun: float) -> None:
-        """Say when the next statistics are due, after those that have *begun* at that moment."""
-        ended, sample = clock.now(), self._monitor_due()
-        wait = max(STATISTICS_EVERY, (ended - begun) * STATISTICS_SHARE)
-        self.statistics_due = ended + wait
-        if wait == STATISTICS_EVERY and sample < self.statistics_due + TOGETHER:
-            self.statistics_due = sample
-
-    def _count(self, since: float) -> float:
-        """Count this thread's CPU time since *since* as ours, and return what it is now."""
-        used = system.thread_time()
-        self.writer.cpu_time += used - since
-        return used
 
     def flush(self) -> None:
         """Write and share what is finished, on the thread that asks."""
@@ -360,86 +205,24 @@ class Runtime:
             startup.close_open(clock.now(), interrupted=False)
         self.flush()
 
-    def _write_records(self) -> None:
-        """Write what is finished, then share it: the application's processors may take their time."""
-        self.loading = True
-        from .export import folder, otlp_json  # noqa: F401
-
-        self.loading = False
-        start, writer = startup.current, self.writer
-        if start is not None and start.held and clock.now() - start.end > startup.HOLD:
-            start.release()
-        taken = recorder.drain()
-        if writer.root_due:
-            if self.settings.strict and self.explainer is None:
-                self._watch_start()  # the process ends before the worker has
-            taken = self._of_the_start(taken)
-        writer.records(taken)
-        if self.sender is not None:
-            writer.cpu_time += self.sender.take_cpu_time()
-            if not writer.root_due:
-                self.sender.ready()
-        if taken and self.settings.provider:
-            tracing.share(taken, start is not None and not start.over)
-
-    def _of_the_start(self, records: list[Any]) -> list[Any]:
-        """Return *records* of a start with all that is known of them; as they are if that fails."""
-        try:
-            records = self._explained([self.writer.with_cost(record) for record in records])
-            if not self.writer.root_due:
-                self._tell_of_the_start(records)
-        except Exception as error:  # noqa: BLE001  # they are written all the same
-            self.complain("start", error)
-        return records
-
-    def _explained(self, records: list[Any]) -> list[Any]:
-        """Return *records* with their causes; with strict, say what is wrong with the start once its root is there."""
-        if self.explainer is None:
-            return records
-        try:
-            records = self.explainer.explain(records, self.how)
-            for finding in self.explainer.findings:
-                say(f"{finding.severity}: {finding.message}")
-            if self.explainer.over:
-                self._stop_explaining()
-        except Exception as error:  # noqa: BLE001
-            self._stop_explaining()
-            self.complain("explanation", error)
-        return records
-
-    def _tell_of_the_start(self, records: list[Any]) -> None:
-        """Record as an event that the start is over, or that the process died in it; its root is among *records*."""
-        for record in records:
-            if type(record) is tuple and record[recorder.R_SITE].kind == "startup":
-                from .ending import of_the_start
-
-                found = of_the_start(record, self.how)
-                if found is not None:
-                    trace, end = record[recorder.R_TRACE], record[recorder.R_END]
-                    ids = trace.id, record[recorder.R_SPAN_ID]
-                    self.writer.note(*found[:2], ids, *found[2:], time=int(end * 1e9) + trace.offset)
-
     def note(self, name: str, severity: int, fields: dict[str, Any]) -> None:
         """Record an event of the process, with the ids of its start's root."""
         start = startup.current
         ids = (start.trace.id, start.root.span_id) if start is not None else (0, 0)
-        self.writer.note(name, severity, ids, fields)
+        recorder.note(name, severity, ids, fields)
 
-    def begin_sending(self) -> None:
-        """Begin the thread that sends what is in the folder, if there is an endpoint."""
-        if not self.endpoints:
+    def complain(self, cause: str, what: object) -> None:
+        """Say once for each cause what is wrong, on stderr; never raise."""
+        if cause in self.complained:
             return
-        if self.sender is not None:
-            self.sender.endpoints = self.endpoints  # for what has not begun yet
-            return
-        from .export.follow.sender import Sender
+        self.complained.add(cause)
+        from .errors import say
 
-        start = startup.current
-        lasts = start is not None and self.writer.root_due and start.trace.sampled
-        folder = self.writer.folder
-        self.sender = Sender(folder.path, self.endpoints, say, begun=self.begun, start_lasts=lasts)
-        folder.sent = self.sender.sent  # what is delivered goes first
-        self.sender.start()
+        if isinstance(what, OSError) and cause == "folder":
+            what = f"cannot write the run folder {what.filename or self.base}: {what.strerror}; records are dropped"
+        elif isinstance(what, BaseException):
+            what = f"internal error in the {cause}, records may be missing: {type(what).__name__}: {what}"
+        say(what)
 
     # --- ending ------------------------------------------------------------------------------------------------------
 
@@ -475,7 +258,7 @@ class Runtime:
                 tracing.close_open(interrupted)
                 startup.close_open(clock.now(), interrupted)
                 state.recording = False
-            if not told and self.writer.waits():
+            if not told and (recorder.finished or (self.work is not None and self.work.writer.waits())):
                 self.note(ENDED, ERROR if "exception.type" in self.how or signal else INFO, self.how)
             until = clock.now() + EXIT_LIMIT
             self.halt(EXIT_LIMIT)
@@ -483,10 +266,8 @@ class Runtime:
             if self.sender is not None:
                 self.sender.close(max(0.0, until - clock.now()))
             self.over = True
-            self._nothing_is_open()
-            if self.writer.monitor is not None:
-                self.writer.monitor.close()
-            self.writer.close()
+            if self.work is not None:
+                self.work.close()
         finally:
             self.ending = outer
         self.obey()
@@ -563,20 +344,31 @@ class Runtime:
 
     def before_fork(self) -> None:
         """Stop the worker: from 3.12 a fork beside a thread is warned of, and a child would inherit its locks."""
-        if recorder.state.recording and self.settings.children:
-            self.writer.choose_run()
-        if self.worker and recorder.state.recording:
+        if not recorder.state.recording:
+            return
+        worker = self.worker
+        if worker:
             self.halt(LOADING_LIMIT if self.loading else 0.25)
             over = clock.now() + LOADING_LIMIT
             while self.worker not in (0, get_ident()) and is_importing(self.worker) and clock.now() < over:
                 self.ended.acquire(True, 0.005)
             system.until_gone(self.thread)
-            start = startup.current
-            lasts = start is not None and not start.over  # who forks then may be about to end, as a daemon's parent is
-            if (lasts or sys.version_info >= (3, 12)) and len(recorder.finished) <= FEW:
-                self.write(final=False)  # from 3.12 after_fork_here() starts no worker
-        if self.sender is not None and recorder.state.recording:
+        if self.settings.children and not self.run:
+            self.at_work(self.choose_run)
+            self.obey()
+        start = startup.current
+        lasts = start is not None and not start.over  # who forks then may be about to end, as a daemon's parent is
+        if worker and (lasts or sys.version_info >= (3, 12)) and len(recorder.finished) <= FEW:
+            self.write(final=False)  # from 3.12 after_fork_here() starts no worker
+        if self.sender is not None:
             self.sender.halt()
+
+    def choose_run(self) -> None:
+        """Make the run's folder: what this process forks belongs to the same run."""
+        try:
+            self.load().writer.choose_run()
+        except OSError as error:
+            self.complain("folder", error)
 
     def after_fork_here(self) -> None:
         """Go on in the parent; from 3.12 the thread starts with the next record, since the warning is still to come."""
@@ -603,24 +395,22 @@ class Runtime:
             recorder.state.span_threshold = startup.current.threshold_after
         self.alarm, self.writing = allocate_lock(), RLock()
         self.alarm.acquire()
-        self.begun, self.is_child = clock.now(), True
-        self.writer.let_go()
-        self.writer = self.writer.of_a_child()
-        self.complain = self.writer.complain
-        self._stop_explaining()
+        self.making = RLock()
+        self.begun, self.since, self.is_child = clock.now(), clock.wall_ns(), True
+        if self.work is not None:
+            self.work.let_go()
         if self.sender is not None:
             self.sender.let_go()
-        self.worker, self.sender, self.unfinished = 0, None, None
+        self.worker, self.sender, self.work = 0, None, None
         self.busy, self.ending, self.views = 0, 0, False
         self.loading = False
         self.signalled = (0, 0)
-        self.statistics_due = clock.now() + STATISTICS_EVERY
         self.stop = not self.settings.children
         recorder.state.recording = recorder.state.recording and self.settings.children
         recorder.state.idle = True
         self.leave_with_multiprocessing()
         self.leave_with_celery()
-        if self.monitors and recorder.state.recording:
+        if self.settings.metrics and recorder.state.recording:
             self.start_worker()
 
     def leave_with_multiprocessing(self) -> None:
@@ -683,10 +473,11 @@ def init(
         with _starting:
             _begin({key: item for key, item in given.items() if item is not None}, booting=False)
     except Exception as error:
-        from .errors import ConfigError
+        from .errors import ConfigError, say
 
         if strict or isinstance(error, ConfigError):
             raise
+
         say(f"init() failed, nothing is recorded: {type(error).__name__}: {error}")
 
 
@@ -726,13 +517,13 @@ def _begin(given: dict[str, Any], booting: bool) -> None:
         runtime.sockets = system.open_sockets()
     runtime.given = given
     runtime.start(settings.phases or config.DEFAULT_PHASES, settings.phases is not None)
-    runtime.writer.memory = max(0, system.resident() - memory)
+    recorder.state.memory = max(0, system.resident() - memory)
     start = startup.current
     if start is not None and not booting:
         start.attributes["otel_perf.startup.awaits_ready"] = True
         start.attributes["otel_perf.startup.modules_before_init"] = len(sys.modules)
         end_pre_init()
-    runtime.writer.init_time = load_time + clock.now() - begun
+    recorder.state.init_time = load_time + clock.now() - begun
     _report_complaints(runtime)
 
 
@@ -794,14 +585,10 @@ def _begin_again(runtime: Runtime, given: dict[str, Any]) -> None:
             runtime.complain("init", f"init() was called before; ignored: {', '.join(late)}")
         return
     runtime.booted = False
-    if runtime.explainer is not None and not runtime.settings.ready_when:
-        runtime.explainer.may_speak()
-    if runtime.writer.monitor is not None:
-        runtime.writer.monitor.infers = False
     runtime.given = given
     settings = _settings(given)
     settings.folder = runtime.settings.folder
-    runtime.settings = runtime.writer.settings = settings
+    runtime.settings = settings
     runtime.views = _takes_view(settings)
     start = startup.current
     if start is not None and not start.over:
@@ -812,9 +599,8 @@ def _begin_again(runtime: Runtime, given: dict[str, Any]) -> None:
     endpoints = _endpoints(settings)
     with runtime.writing:
         runtime.endpoints = endpoints
-        if runtime.writer.folder is not None:
-            runtime.writer.describe()
-            runtime.begin_sending()
+        if runtime.work is not None:
+            runtime.work.begin_again()
     _report_complaints(runtime)
 
 
@@ -860,13 +646,13 @@ def report() -> str:
     """Return the report of this process as text, as `otel-perf report` prints it; what is open is not in it yet."""
     if _runtime is None or not recorder.state.recording:
         return "otel-perf: nothing is recorded: call init() first"
-    _runtime.statistics_due = 0.0
-    _runtime.write(final=False)
-    if _runtime.writer.folder is None:
+    _runtime.write(final=False, whole=True)
+    folder = None if _runtime.work is None else _runtime.work.writer.folder
+    if folder is None:
         return "otel-perf: nothing is recorded yet"
     from .analysis.report import report_text
 
-    return report_text(_runtime.writer.folder.path)
+    return report_text(folder.path)
 
 
 def shutdown() -> None:

@@ -1,7 +1,7 @@
 """The way to the disk: what is finished becomes lines of this process's run folder.
 
-Imports only hot rooms; the encoder, the folder and the statistics are loaded with the first line. Used by one thread at
-a time: runtime.py holds the lock. Reading order: records(), statistics(), then open() for where that goes.
+The encoder, the folder and the statistics are loaded with the first line. Used by one thread at a time: runtime.py
+holds the lock. Reading order: records(), statistics(), then open() for where that goes.
 """
 
 from __future__ import annotations
@@ -17,62 +17,45 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from .config import Settings
+    from .runtime import Runtime
 
 AGAIN = 60.0  # seconds after which what we cost is written again
 LOOK = 60.0  # seconds between two looks at all runs
 STARTUP_LIMIT = 2.0  # seconds that a start may take, unless a budget says otherwise
 
 
-def say(what: object) -> None:
-    """Write one line to stderr, if there is one that takes it."""
-    try:
-        from .errors import one_line
-
-        sys.stderr.write(f"otel-perf: {one_line(str(what))}\n")
-    except Exception:  # noqa: BLE001  # it may be closed, or None
-        return
-
-
 class Writer:
     """Writes the records, statistics and events of one process.
 
     Attributes:
-        settings: of the process.
-        folder: its run folder, None before the first line.
+        process: whose these are: its settings, and where its runs are.
+        folder: the process's own in it, None before the first line.
         on_open: called once that is there.
         root_due: the start's root is still to be written.
+        monitor: what samples the process, if anything does.
         refused: records that did not reach the disk.
-        cpu_time: seconds of CPU of the threads that wrote.
-        init_time: seconds that init() took.
-        memory: bytes that the process grew by in init().
     """
 
-    def __init__(self, settings: Settings, on_open: Callable[[], None]) -> None:
-        self.settings = settings
-        self.base = os.path.abspath(settings.folder)
-        self.run = os.environ.get("OTEL_PERF_RUN", "")
+    def __init__(self, process: Runtime, on_open: Callable[[], None]) -> None:
+        self.process = process
+        self.complain = process.complain
         self.folder: Any = None
         self.on_open = on_open
-        self.root_due = True
-        self.monitor: Any = None  # what samples the process, if anything does
+        self.root_due = not process.is_child
+        self.monitor: Any = None
         self.refused = 0
-        self.cpu_time = self.init_time = 0.0
-        self.memory = 0
-        self._since = self._time = clock.wall_ns()  # when counting began, and of the newest points
-        self._asked = clock.now()  # monotonic seconds of that
+        self._since = self._time = process.since  # when counting began, and the time of the newest points
+        self._asked = process.begun  # monotonic seconds of that
         self._nodes: list[Any] = []  # what the last statistics are of
         self._exemplars: Any = None  # of functions
         self._self_due = 0.0
         self._lost = (0, 0)  # records that were dropped and that were removed, as far as that is written
         self._pending: list[list[Any]] = []  # batches of records, a line each
-        self._events: list[Any] = []
         self._instance = self._resource = self._own_scope = ""
         self._continued = self._tidied = 0  # parts of the metrics, and of all files, that are seen to
         self._look_at = self._retry_at = 0.0  # when all runs are looked at again, at most where there is no room
         self._seen: tuple[int, ...] = ()  # when runs and processes were made last, where they have half of the limit
         self._written = 0  # records of the batch under way that are on the disk
-        self._said: set[str] = set()
 
     def waits(self) -> bool:
         """Say whether something is written already, or is to be."""
@@ -95,9 +78,9 @@ class Writer:
             written = self._written
             self.refused += len(batch) - written
             self._tidy()
-            if written == len(batch) and recorder.nodes and self.settings.exemplar_filter != "always_off":
+            if written == len(batch) and recorder.nodes and self.process.settings.exemplar_filter != "always_off":
                 self._note_exemplars(batch)
-        if self._events:
+        if recorder.events:
             self._write_events()
 
     def _write_batch(self, records: list[Any]) -> None:
@@ -144,19 +127,19 @@ class Writer:
 
     def _cost(self) -> dict[str, Any]:
         """Return what we have cost this program so far, and what its start is judged by, for the root span."""
-        settings = self.settings
+        settings = self.process.settings
         cost: dict[str, Any] = {
             "otel_perf.budget.startup": self.startup_limit(),
-            "otel_perf.self.cpu_time": self.cpu_time,
+            "otel_perf.self.cpu_time": recorder.state.cpu_time,
         }
         if settings.strict:
             cost["otel_perf.startup.strict"] = True
         if settings.ready_when:
             cost["otel_perf.startup.ready_when"] = settings.ready_when[0]
-        if self.init_time:
-            cost["otel_perf.self.init_time"] = self.init_time
-        if self.memory > 0:
-            cost["otel_perf.self.memory"] = self.memory
+        if recorder.state.init_time:
+            cost["otel_perf.self.init_time"] = recorder.state.init_time
+        if recorder.state.memory > 0:
+            cost["otel_perf.self.memory"] = recorder.state.memory
         if provider := tracing.owner():
             cost["otel_perf.provider"] = provider
         if imports.seen:
@@ -165,7 +148,7 @@ class Writer:
 
     def startup_limit(self) -> float:
         """Return the seconds that the start may take, as the program says, else its configuration."""
-        file, table = self.settings.budgets
+        file, table = self.process.settings.budgets
         said = getattr(sys.modules.get(f"{__package__}.budgets"), "own", None)
         if table is not None or said:
             from .budgets import in_force, startup_limit
@@ -179,17 +162,11 @@ class Writer:
 
     # --- events ------------------------------------------------------------------------------------------------------
 
-    def note(
-        self, name: str, severity: int, ids: tuple[int, int], fields: dict[str, Any], body: str = "", time: int = 0
-    ) -> None:
-        """Record an event of now, or of *time* (ns since 1970), with trace and span id *ids*; records() writes it."""
-        self._events.append((name, time or clock.wall_ns(), severity, *ids, fields, body))
-
     def _write_events(self) -> None:
         from .export import otlp_json
 
-        events = self._events[:]
-        del self._events[: len(events)]  # another thread may note one meanwhile
+        events = recorder.events[:]
+        del recorder.events[: len(events)]  # another thread may note one meanwhile
         events.sort(key=lambda event: event[1])
         try:
             self.open()
@@ -312,13 +289,13 @@ class Writer:
 
         found = []
         found.append(otlp_json.sum_metric("otel_perf.self.dropped", "{record}", dropped, start, time))
-        found.append(otlp_json.sum_metric("otel_perf.self.cpu_time", "s", self.cpu_time, start, time))
+        found.append(otlp_json.sum_metric("otel_perf.self.cpu_time", "s", recorder.state.cpu_time, start, time))
         if removed:
             found.append(otlp_json.sum_metric("otel_perf.self.removed", "{record}", removed, start, time))
-        if self.init_time:
-            found.append(otlp_json.gauge_metric("otel_perf.self.init_time", "s", self.init_time, time))
-        if self.memory:
-            found.append(otlp_json.gauge_metric("otel_perf.self.memory", "By", self.memory, time))
+        if recorder.state.init_time:
+            found.append(otlp_json.gauge_metric("otel_perf.self.init_time", "s", recorder.state.init_time, time))
+        if recorder.state.memory:
+            found.append(otlp_json.gauge_metric("otel_perf.self.memory", "By", recorder.state.memory, time))
         return found
 
     # --- the folder --------------------------------------------------------------------------------------------------
@@ -328,22 +305,21 @@ class Writer:
         if self.folder is None:
             from .export import folder
 
-            settings = self.settings
-            run = self.run = self.run or folder.create_run(self.base)
-            self.folder = folder.create_process(run, settings.folder_limit)
+            self.folder = folder.create_process(self.choose_run(), self.process.settings.folder_limit)
             self.describe()
             self.on_open()
         return self.folder
 
-    def choose_run(self) -> None:
-        """Make the run's folder now, before a fork: what this process forks belongs to the same run."""
-        if not self.run:
-            from .export import folder
+    def choose_run(self) -> str:
+        """Return the run's folder, made if this process belongs to none yet.
 
-            try:
-                self.run = folder.create_run(self.base)
-            except OSError as error:
-                self._failed(error)
+        Raises: OSError: it cannot be made.
+        """
+        from .export import folder
+
+        process = self.process
+        process.run = process.run or folder.create_run(process.base)
+        return process.run
 
     def _tidy(self, final: bool = False) -> None:
         """Keep all runs within their limits: after the first line, at each new part of a file, and now and then.
@@ -366,10 +342,12 @@ class Writer:
         from .export import retention
         from .export.follow.files import is_waiting, unsent_records
 
-        folder, settings = self.folder, self.settings
+        folder, settings = self.folder, self.process.settings
         self._look_at = clock.now() + LOOK
         try:
-            runs = retention.Runs(os.path.dirname(os.path.dirname(folder.path)), self.run, is_waiting, unsent_records)
+            runs = retention.Runs(
+                os.path.dirname(os.path.dirname(folder.path)), self.process.run, is_waiting, unsent_records
+            )
         except OSError:  # another process tidies at the same moment
             return
         runs.remove_old(settings.keep_runs, settings.keep_time)
@@ -405,7 +383,7 @@ class Writer:
         if not self._instance:
             number = f"{recorder.new_trace_id():032x}"
             self._instance = f"{number[:8]}-{number[8:12]}-4{number[13:16]}-{number[16:20]}-{number[20:]}"
-        found = wholes.facts() | resource.describe(self.settings, self._instance)  # what the user says wins
+        found = wholes.facts() | resource.describe(self.process.settings, self._instance)  # what the user says wins
         self._resource = otlp_json.attributes(found)
 
     def _scope(self) -> str:
@@ -426,17 +404,6 @@ class Writer:
     def _failed(self, error: Exception) -> None:
         self.complain("folder" if isinstance(error, OSError) else "worker", error)
 
-    def complain(self, cause: str, what: object) -> None:
-        """Say once for each cause what is wrong, on stderr; never raise."""
-        if cause in self._said:
-            return
-        self._said.add(cause)
-        if isinstance(what, OSError) and cause == "folder":
-            what = f"cannot write the run folder {what.filename or self.base}: {what.strerror}; records are dropped"
-        elif isinstance(what, BaseException):
-            what = f"internal error in the {cause}, records may be missing: {type(what).__name__}: {what}"
-        say(what)
-
     def let_go(self) -> None:
         """Close in a child what the parent reads and writes with; nothing is written, and no lock is taken."""
         try:
@@ -445,9 +412,3 @@ class Writer:
                 self.monitor.tick.sampler.let_go()
         except Exception as error:  # noqa: BLE001  # they stay open then
             self.complain("fork", error)
-
-    def of_a_child(self) -> Writer:
-        """Return the writer of a process that was forked from this one: own files, own ids, nothing of the parent's."""
-        child = Writer(self.settings, self.on_open)
-        child.run, child.root_due, child._said = self.run, False, self._said
-        return child

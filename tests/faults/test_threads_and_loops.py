@@ -561,16 +561,15 @@ def test_an_event_that_is_noted_at_each_call_inside_writing_in_turn_is_written_o
     """As another thread's: the interpreter goes over to that where it calls or returns."""
     program = """
         import json
-        from otel_perf import runtime
+        from otel_perf import recorder, runtime
         perf.init(service="events")
         perf.ready()
         perf.report()
-        writer = runtime._runtime.writer
 
-        def come(): writer.note("test.late", 9, (0, 0), {"at": at})
+        def come(): recorder.note("test.late", 9, (0, 0), {"at": at})
 
         for at in range(1, 2000):
-            writer.note("test.early", 9, (0, 0), {"at": at})
+            recorder.note("test.early", 9, (0, 0), {"at": at})
             if interrupted(at, come, runtime._runtime.flush) < at: break
         print(json.dumps(at))
     """

@@ -418,7 +418,7 @@ with perf.phase("Load"):
     time.sleep(0.7)
     os.kill(os.getpid(), 9)
 '''
-environment = {**os.environ, "OTEL_PERF_RUN": os.path.dirname(perf.runtime._runtime.writer.folder.path)}
+environment = {**os.environ, "OTEL_PERF_RUN": os.path.dirname(perf.runtime._runtime.work.writer.folder.path)}
 for code in (child, "import otel_perf as perf; perf.init('helper'); perf.ready()"):
     subprocess.run([sys.executable, "-c", code], env=environment)
 """

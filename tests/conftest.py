@@ -100,25 +100,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
-# --- tests that measure time ------------------------------------------------------------------------------
+# --- tests that others on the machine can disturb ---------------------------------------------------------
 
-ATTEMPTS = 3
+TIMED_ATTEMPTS = 3
+ATTEMPTS = {"integration": 2, "faults": 2, "stack": 2, "browser": 2}  # by folder; one of all others
 AGAIN = "rerun"  # the outcome of a try that others follow
 
 
 @pytest.hookimpl
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Run a test marked ``timed`` up to three times while it fails; the closing line counts each time more.
+    """Run a test of real processes a second time if it fails, one marked ``timed`` a third time; each is counted.
 
-    What such a test compares are seconds that real processes took, and others on the machine may take the
-    CPU away from them for a third of one. It begins anew with what its module has set up: that was measured, too.
+    Others on the machine may take the CPU away from those processes for a third of a second, more than any wait of
+    a test foresees. It begins anew with what its module has set up. A test of our functions alone has one try.
     """
-    if item.get_closest_marker("timed") is None:
+    folder = item.path.relative_to(Path(__file__).parent).parts[0]
+    attempts = TIMED_ATTEMPTS if item.get_closest_marker("timed") is not None else ATTEMPTS.get(folder, 1)
+    if attempts == 1:
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    for attempt in range(1, ATTEMPTS + 1):
+    for attempt in range(1, attempts + 1):
         reports = runtestprotocol(item, nextitem=nextitem, log=False)
-        again = attempt < ATTEMPTS and any(report.failed for report in reports)
+        again = attempt < attempts and any(report.failed for report in reports)
         for report in reports:
             if again and report.failed:
                 report.outcome = AGAIN

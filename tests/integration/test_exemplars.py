@@ -267,7 +267,9 @@ def test_an_exemplar_that_has_waited_is_on_disk_without_a_new_call_and_without_a
         time.sleep(0.1)
     process.kill()
 
-    assert [0.05, 0.02] == [round(one["asDouble"], 2) for one in found]
+    first, second = (one["asDouble"] for one in found)
+    assert 0.05 <= first
+    assert 0.02 <= second < first
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork")

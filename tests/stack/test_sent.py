@@ -183,7 +183,7 @@ def test_process_that_ended_cleanly_is_gone_after_ten_seconds_and_one_that_was_k
     print(f"gone {time.monotonic() - begun:.2f} s after SIGTERM")
     assert {killed, lives} == instances(process_stack, uptime)
     of_rules = "those of rules at their next evaluation"
-    process_stack.wait_for(lambda: not process_stack.query(f'{{service_instance_id="{stopped}"}}'), of_rules, 10)
+    process_stack.wait_for(lambda: not process_stack.query(f'{{service_instance_id="{stopped}"}}'), of_rules, 30)
     assert process_stack.query(f'{{service_instance_id="{killed}"}}')
 
 

@@ -479,6 +479,19 @@ def test_only_call_that_sleeps_is_found_where_functions_are_not_recorded(program
     assert program.advice(**slept) == []
 
 
+def test_call_that_sleeps_in_a_modules_own_code_is_that_of_its_import_alone(program):
+    """A module that a plugin host loads is named by no file; its sleep is not that of the others."""
+    program.file("app.py", "import importlib, store\nimportlib.import_module('plugin')\nstore.connect()\n")
+    program.file("store.py", "import socket\ndef connect():\n    socket.create_connection(1)\n")
+    program.file("plugin.py", "import time\ntime.sleep(0.3)\n")
+    program.imported("store", 100, 200, wait__sleep=0.1)
+    program.imported("plugin", 200, 500, "app.py:2", wait__sleep=0.3)
+
+    assert ["plugin.py:2 plugin.py sleeps 300 ms of 1 s: take the sleep out, or do this after ready()"] == (
+        program.advice(cpu_time=0.1, wait__sleep=0.9)
+    )
+
+
 def test_lock_names_who_else_was_busy(program):
     path = program.file("app.py", "\n")
     program.node("acquire", "function", 100, 400, None, path, 1, cpu_time=0.001, wait__lock=0.29)

@@ -185,6 +185,7 @@ class _Advisor:
                 self.start.root.start,
                 _folders(self.process),
                 [node.function for node in nodes if node.function],
+                [_module(step) for step in walk(self.root) if step.kind == "import"],
             )
         return self._sources
 
@@ -388,7 +389,16 @@ class _Advisor:
 
     def _unrecorded(self, group: Group) -> Iterator[Recommendation]:
         """Yield the one call of the program's own code that waits so, where functions were not recorded."""
-        calls = self.sources.calls_of(_WRITTEN[group.reason]) if group.reason in _WRITTEN else []
+        if group.reason not in _WRITTEN:
+            return
+        files = set(self.sources.entries)
+        if group.kind == "import":
+            files = {self.sources.path_of(_module(step)) for step in group.steps if step.kind == "import"}
+        calls = [
+            (file, line, function)
+            for file, line, function in self.sources.calls_of(_WRITTEN[group.reason])
+            if function or file in files  # a module's own code runs where it is imported
+        ]
         if len(calls) != 1:
             return
         ((file, line, function),) = calls

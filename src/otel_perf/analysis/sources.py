@@ -210,6 +210,7 @@ class Sources:
         began: nanoseconds since 1970; a file that changed later is not the one that ran.
         folders: further folders where modules are looked for.
         ran: names of functions that are known to have run in the start.
+        modules: names of those that were loaded, as far as it was recorded: no file names what a plugin host loads.
     """
 
     def __init__(
@@ -219,6 +220,7 @@ class Sources:
         began: int,
         folders: Iterable[str] = (),
         ran: Iterable[str] = (),
+        modules: Iterable[str] = (),
     ) -> None:
         self.began = began
         self.entries = [path for path in dict.fromkeys(entries) if is_own(path)]
@@ -227,7 +229,8 @@ class Sources:
         self._found: dict[str, str] = {}
         self._folders = list(dict.fromkeys([*filter(None, map(_root_of, (path for path, _ in places))), *folders]))
         loaded = self.loaded_without("", (0, 0))
-        own = [path for path in dict.fromkeys([*self.entries, *map(self.path_of, loaded)]) if is_own(path)]
+        files = [*self.entries, *map(self.path_of, [*loaded, *modules])]
+        own = [path for path in dict.fromkeys(files) if is_own(path)]
         self.own = [source for source in map(self.source, own) if source is not None]
         self._reached = self._reach(name.rpartition(".")[2] for name in ran)
 

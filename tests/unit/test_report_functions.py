@@ -163,6 +163,31 @@ def test_function_has_calls_total_self_and_extremes():
     assert not row.parallel
 
 
+def test_average_of_a_recursion_is_of_every_call_as_its_extremes_are():
+    """The total counts the outermost call only; divided by all calls it would be less than the fastest of them."""
+    found = process(
+        histogram([0.3, 0.2], function="m.f", total=0.3), *paths("time", f=0.3, f_f=0.2), *paths("calls", f=1, f_f=1)
+    )
+
+    (row,) = functions_of(found)
+
+    assert pytest.approx([row.total, row.min, row.avg, row.max]) == [0.3, 0.2, 0.25, 0.3]
+
+
+def test_average_is_total_by_calls_where_call_paths_do_not_tell_of_every_call():
+    deep = [
+        number_point("otel_perf.profile.time", 0.0, path="otel_perf.overflow;f", function="m.f"),
+        number_point("otel_perf.profile.calls", 1, path="otel_perf.overflow;f", function="m.f"),
+    ]
+    found = process(
+        histogram([0.3, 0.2], function="m.f", total=0.3), *paths("time", f=0.3), *paths("calls", f=1), *deep
+    )
+
+    (row,) = functions_of(found)
+
+    assert pytest.approx(0.15) == row.avg
+
+
 def test_percentiles_are_exact_when_every_call_became_a_span():
     durations = [0.1, 0.11, 0.12, 0.19]
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 DURATION = "otel_perf.function.duration"
 PROFILE = "otel_perf.profile."
+OVERFLOW = "otel_perf.overflow"  # where call paths begin that were too deep, or too many
 QUANTILES = (0.5, 0.95, 0.99)
 AGREE = 0.01  # share by which the extremes of spans and histogram may differ if both saw the same calls
 
@@ -37,6 +38,7 @@ class FunctionRow:
         calls: of all threads and all levels of recursion.
         total: of the outermost calls only.
         self_time: in no profiled call inside, None where it was not recorded.
+        every: of all levels of recursion, each with those inside it; None where that is the total, or unknown.
         parallel: calls of it ran at the same time, so that their sum is more than the time that passed.
         percentiles: p50, p95 and p99, or those that were asked for.
         exact: the percentiles are computed from every call; else from the buckets of a histogram.
@@ -54,11 +56,12 @@ class FunctionRow:
     exact: bool
     spans_only: bool = False
     parallel: bool = False
+    every: float | None = None
 
     @property
     def avg(self) -> float:
-        """Total by calls."""
-        return self.total / self.calls if self.calls else 0.0
+        """What a call took on average, as min and max are of every call."""
+        return (self.total if self.every is None else self.every) / self.calls if self.calls else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +126,12 @@ def functions_of(process: Process, quantiles: Sequence[float] = QUANTILES) -> li
         if row.function not in owners or row.total > owners[row.function].total:
             owners[row.function] = row
     parallel = {function for path, function in _parallel(process)}
+    every = _of_every_call(process)
     for name, row in owners.items():
         row.self_time = self_times.get(name)
         row.parallel = name in parallel
+        counted, seconds = every.get(name, (0, 0.0))
+        row.every = seconds if counted == row.calls else None
     return sorted(rows, key=_weight)
 
 
@@ -231,6 +237,17 @@ def _by_path(process: Process, name: str) -> dict[tuple[str, str], float]:
         path, number = text_of(point.attributes, "path"), _finite(point.value)
         if path and number is not None:
             found[path, text_of(point.attributes, "function")] = number
+    return found
+
+
+def _of_every_call(process: Process) -> dict[str, tuple[int, float]]:
+    """Return calls and seconds of each function, added up over its call paths; not of what was too deep for the tree."""
+    found: dict[str, tuple[int, float]] = {}
+    calls, deep = _by_path(process, "calls"), f"{OVERFLOW};"
+    for (path, function), seconds in _by_path(process, "time").items():
+        if not path.startswith(deep):
+            count, whole = found.get(function, (0, 0.0))
+            found[function] = count + int(calls.get((path, function), 0)), whole + seconds
     return found
 
 

@@ -241,7 +241,7 @@ def _by_path(process: Process, name: str) -> dict[tuple[str, str], float]:
 
 
 def _of_every_call(process: Process) -> dict[str, tuple[int, float]]:
-    """Return calls and seconds of each function, added up over its call paths; not of what was too deep for the tree."""
+    """Return calls and seconds of each function, added up over its call paths; not what was too deep."""
     found: dict[str, tuple[int, float]] = {}
     calls, deep = _by_path(process, "calls"), f"{OVERFLOW};"
     for (path, function), seconds in _by_path(process, "time").items():

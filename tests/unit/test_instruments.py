@@ -372,6 +372,15 @@ def test_our_own_names_are_taken():
         perf.counter("otel_perf.alerts")
 
 
+@pytest.mark.parametrize("name", ["process.memory.usage", "Process.CPU.time", "system.cpu.utilization"])
+def test_what_is_sampled_is_not_measured_a_second_time_under_its_name(name):
+    """Report, page and budget would take the program's values for the samples'."""
+    for kind in (perf.counter, perf.gauge, perf.timer):
+        with pytest.raises(ValueError, match="otel-perf measures that itself; take another name"):
+            kind(name)
+    assert "process.queue" == perf.gauge("process.queue").name
+
+
 @pytest.mark.parametrize("name", [None, 3, b"orders", test_our_own_names_are_taken])
 def test_a_name_that_is_no_str_is_a_type_error(name):
     with pytest.raises(TypeError, match=f"a name is a str, not {type(name).__name__}"):

@@ -1,7 +1,7 @@
 """``counter``, ``gauge`` and what is behind ``timer``: what the application measures itself.
 
-Imports only: os, clock, recorder, export, exemplars. No OpenTelemetry, no I/O and no lock on the path of a call,
-but for the few durations that may become an exemplar.
+Imports only: os, clock, recorder, export, exemplars; names if need be. No OpenTelemetry, no I/O and no lock on the
+path of a call, but for the few durations that may become an exemplar.
 Reading order: Series, Instrument.find(), Counter.add(); counter() and its neighbours. timers.py has with-block and
 decorator, measured.py is for those that write, judge or offer what is measured here.
 
@@ -414,6 +414,11 @@ def _make(kind: type[I], name: str) -> Instrument:
         )
     if name.lower().startswith("otel_perf."):
         raise ValueError(f"perf.{kind.word}({name!r}): names that begin with otel_perf. are taken; take another name")
+    if name.lower().startswith(("process.", "system.", "cpython.")):
+        from .names import INSTRUMENTS
+
+        if name.lower() in INSTRUMENTS:  # two of one name would be one series to everybody who reads them
+            raise ValueError(f"perf.{kind.word}({name!r}): otel-perf measures that itself; take another name")
     made = kind(name)
     if len(by_name) >= MAX_INSTRUMENTS:
         recorder.state.dropped += 1

@@ -51,7 +51,7 @@ def how(rule: str, signal: int, stack: FrameType | None, start: Startup | None) 
     error = getattr(sys, "last_value", None)
     if rule == "signal":
         fields["otel_perf.signal"] = SIGNALS.get(signal, str(signal))
-        while stack is not None and str(stack.f_globals.get("__name__")).partition(".")[0] == "otel_perf":
+        while stack is not None and _is_ours(stack):
             stack = stack.f_back  # a second signal came while ours handled the first
         if stack is not None:
             fields |= {"code.file.path": stack.f_code.co_filename, "code.line.number": stack.f_lineno}
@@ -85,7 +85,8 @@ def of_the_start(root: Any, how: dict[str, Any]) -> tuple[str, int, dict[str, An
     fields |= {key: says[key] for key in keys if key in says}
     body = f"started in {duration(took)}"
     if "otel_perf.bottleneck" in says:
-        body += f"; what held it up most: {says['otel_perf.bottleneck']}"
+        most = says["otel_perf.bottleneck"]
+        body += f"; what held it up most: {'own code of the program' if most == 'startup' else most}"
     return COMPLETED, INFO, fields, body
 
 
@@ -97,11 +98,15 @@ def _exception(error: BaseException) -> dict[str, Any]:
     else:
         fields["process.exit.code"] = 1
     trace: TracebackType | None = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
+    while trace is not None:
+        if not _is_ours(trace.tb_frame):  # what we refuse, we refuse to the line that called us
+            fields |= {"code.file.path": trace.tb_frame.f_code.co_filename, "code.line.number": trace.tb_lineno}
         trace = trace.tb_next
-    if trace is not None:
-        fields |= {"code.file.path": trace.tb_frame.f_code.co_filename, "code.line.number": trace.tb_lineno}
     return fields
+
+
+def _is_ours(stack: FrameType) -> bool:
+    return str(stack.f_globals.get("__name__")).partition(".")[0] == "otel_perf"
 
 
 def _where() -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -360,6 +361,13 @@ def test_each_budget_is_a_line_with_verdict_value_limit_and_reason(program, chec
     assert "3 calls" in lines["slowest"]
     assert "was not recorded for function=work; there is __main__.work" in lines["short"]
     assert "does not hold: 2 budgets exceeded, 4 ok, 3 unknown (run " in result.stdout.splitlines()[0]
+
+
+def test_a_start_over_its_budget_by_the_programs_own_code_says_so(program, check, budgets):
+    budgets('[budgets.startup]\nmax = "100ms"\n')
+    program("time.sleep(0.5)\nperf.ready()", init="perf.init()")
+
+    assert re.search(r"over; own code of the program took \d+% of it", check("--strict").stdout)
 
 
 def test_the_limit_of_the_file_is_the_programs_own_too(program, check, run_python, budgets, tmp_path):

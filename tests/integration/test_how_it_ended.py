@@ -77,6 +77,14 @@ def test_uncaught_exception_names_type_message_and_line(ended, tmp_path):
     }
 
 
+def test_exception_of_ours_for_a_wrong_argument_names_the_line_that_gave_it(ended, tmp_path):
+    code, event = ended("perf.counter('orders').add('one')")
+
+    assert 1 == code
+    fields = event["attributes"]
+    assert (str(tmp_path / "script.py"), 5) == (fields["code.file.path"], fields["code.line.number"])
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_signal_that_we_saw_names_phase_import_and_line(ended, tmp_path):
     (tmp_path / "device.py").write_text("import os, signal\n\nos.kill(os.getpid(), signal.SIGTERM)\n")
@@ -277,6 +285,12 @@ def test_start_that_is_over_is_an_event_with_the_ids_of_its_root(run_python, log
     )
     assert "ready()" == event["attributes"]["otel_perf.ready"]
     assert '"body":{"stringValue":"started in ' in text_of_the_logs(tmp_path)
+
+
+def test_start_held_up_by_the_programs_own_code_says_so(run_python, tmp_path):
+    run_python("import otel_perf as perf\nperf.init()\nsum(range(10**7))\nperf.ready()\n")
+
+    assert "; what held it up most: own code of the program" in text_of_the_logs(tmp_path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")

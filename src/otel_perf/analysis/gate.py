@@ -200,7 +200,8 @@ def _startup(budget: Budget, process: Process, start: Start | None) -> Judged:
     bottleneck = text_of(process.root_attributes, "otel_perf.bottleneck")
     part = number_of(process.root_attributes, "otel_perf.bottleneck.share")
     if exceeded and bottleneck and part is not None:
-        reason += f"; {bottleneck} took {part:.0%} of it"
+        most = "own code of the program" if bottleneck == "startup" else bottleneck
+        reason += f"; {most} took {part:.0%} of it"
     return Judged(budget, "exceeded" if exceeded else "ok", limit, verdict.seconds, "s", reason)
 
 

@@ -563,6 +563,11 @@ def _outlive(frame: Frame) -> None:
     What comes then is no longer on its call path, and detach() passes over it.
     """
     top = _get()
+    for inner in ancestors(top):
+        if inner[PARENT] is frame and len(inner) == OWN and inner[NODE] is not None:
+            if inner[NODE][N_PATH].site.kind == "phase":  # it ends after what it began in: what follows is in neither
+                inner[PARENT] = around(frame[PARENT])
+            break
     if top[PARENT] is frame and top[SPAN] is not None and top[SPAN].foreign:
         path = top[PARENT] = around(frame[PARENT])
         if top[CHILDREN] is frame[CHILDREN]:

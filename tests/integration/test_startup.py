@@ -167,6 +167,24 @@ def test_phases_in_threads_and_async_code_have_the_right_parents(spans_after):
     assert transport["attributes"]["otel_perf.self_time"] >= 0
 
 
+def test_a_phase_that_outlives_the_one_it_began_in_is_no_parent_of_what_follows(spans_after):
+    """As in a GUI, where one callback begins a phase and another ends it."""
+    spans = spans_after("""
+        outer, inner = perf.phase("CoreInit"), perf.phase("UI")
+        outer.__enter__(); inner.__enter__(); outer.__exit__(None, None, None)
+        with perf.phase("in UI"):
+            time.sleep(0.02)
+        inner.__exit__(None, None, None)
+        with perf.phase("Plugins"):
+            pass
+        perf.ready()
+    """)
+
+    assert {"CoreInit": {"UI": {"in UI": {}}}, "Plugins": {}} == tree(spans)
+    assert "otel_perf.detached" not in named(spans, "Plugins")["attributes"]
+    assert 0.02 > named(spans, "startup")["attributes"]["otel_perf.self_time"]
+
+
 def test_a_phase_that_raises_carries_the_exception(spans_after):
     spans = spans_after(
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import time
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from otel_perf.analysis.text import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,6 +155,21 @@ def test_one_careless_label_eats_no_memory_and_loses_no_count(run_python, last_v
     ((rest,),) = [[value for key, value in series.items() if ("otel.metric.overflow", True) in key]]
     assert [rest] == list(last_values("otel_perf.self.overflow").values())
     assert ("instrument", "logins") in next(iter(last_values("otel_perf.self.overflow")))
+    report = run_python(["-m", "otel_perf", "report"], env={"PYTHONIOENCODING": "utf-8"}).stdout
+    assert f"logins: {count(rest)} measurements beyond its limit of series" in report
+
+
+def test_measurements_that_were_left_out_are_in_the_report_by_instrument(run_python):
+    run_python("""
+        import otel_perf as perf
+        perf.init()
+        for value in (1, float("nan"), float("inf")):
+            perf.gauge("queue").set(value)
+    """)
+
+    assert "queue: 2 measurements left out, no finite number" in run_python(["-m", "otel_perf", "report"]).stdout
+    found = json.loads(run_python(["-m", "otel_perf", "report", "--json"]).stdout)["cost"]["lost"]
+    assert [{"instrument": "queue", "beyond_series": 0, "refused": 2}] == found
 
 
 def test_64_threads_times_100000_are_counted_exactly(run_python, last_values):

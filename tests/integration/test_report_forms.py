@@ -82,6 +82,7 @@ def first_use():
     import lazy
 
 first_use()
+perf.gauge("queue").set(float("nan"))
 """
 
 

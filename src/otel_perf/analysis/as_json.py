@@ -18,7 +18,7 @@ from otel_perf.score import Score
 
 from .advice import explain
 from .ending import ending_of
-from .functions import cost_of, functions_of, hot_paths
+from .functions import cost_of, functions_of, hot_paths, lost_of
 from .model import number_of, text_of
 from .sampled import course_of, rows_of
 from .standing import RunScore, definitions_of, end_of, score_of_run, unit_of
@@ -111,6 +111,10 @@ def report_object(process: Process, of_start: dict[str, Any] | None = None) -> d
             "memory_bytes": cost.memory,
             "dropped_records": cost.dropped,
             "removed_records": cost.removed,
+            "lost": [
+                {"instrument": name, "beyond_series": beyond, "refused": refused}
+                for name, beyond, refused in lost_of(process)
+            ],
         },
     }
 

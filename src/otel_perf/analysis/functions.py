@@ -264,6 +264,17 @@ def _parallel(process: Process) -> set[tuple[str, str]]:
     return {key for key in times if key[0].rpartition(";")[0] in over}
 
 
+def lost_of(process: Process) -> list[tuple[str, int, int]]:
+    """Return instruments, with how many measurements had no series of their own, and how many were no finite number."""
+    found: dict[str, list[int]] = {}
+    for at, metric in enumerate(("otel_perf.self.overflow", "otel_perf.self.refused")):
+        for point in process.points.get(metric, []):
+            name, number = text_of(point.attributes, "instrument"), int(_finite(point.value) or 0)
+            if name and number > 0:
+                found.setdefault(name, [0, 0])[at] += number
+    return [(name, beyond, refused) for name, (beyond, refused) in sorted(found.items())]
+
+
 def cost_of(process: Process) -> Cost:
     """Return what otel-perf cost *process*: its latest metrics, else what the start's root says."""
     root = process.root_attributes

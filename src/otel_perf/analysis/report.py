@@ -14,7 +14,7 @@ from otel_perf.export.runs import is_process, processes_in
 from . import sampled, standing
 from .advice import explain
 from .ending import ending_of, ending_text
-from .functions import DURATION, bucket_factor, cost_of, functions_of, hot_paths
+from .functions import DURATION, bucket_factor, cost_of, functions_of, hot_paths, lost_of
 from .loading import load_process
 from .model import Process, text_of
 from .sources import shown
@@ -25,7 +25,7 @@ from .text import NARROWEST, PLAIN_WIDTH, Style, bytes_of, count, cut, plural, s
 from .tree import tree_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import TextIO
 
     from .advice import Explanation
@@ -391,7 +391,19 @@ def _late_imports(process: Process, start: Start | None, style: Style, everythin
 
 def _cost(process: Process, style: Style) -> list[str]:
     role = "warning" if cost_of(process).dropped else "dim"
-    return ["", *(style.paint(line, role) for line in style.wrap(cost_text(process, style)))]
+    lines = ["", *(style.paint(line, role) for line in style.wrap(cost_text(process, style)))]
+    for text in _lost(process, style):
+        lines += [style.paint(line, "warning") for line in style.wrap(f"  {text}", 4)]
+    return lines
+
+
+def _lost(process: Process, style: Style) -> Iterator[str]:
+    """Yield what was measured and is not there by itself, by instrument."""
+    for name, beyond, refused in lost_of(process):
+        if beyond:
+            yield f"{style.clean(name)}: {plural(beyond, 'measurement')} beyond its limit of series, kept as one more"
+        if refused:
+            yield f"{style.clean(name)}: {plural(refused, 'measurement')} left out, no finite number"
 
 
 def cost_text(process: Process, style: Style) -> str:

@@ -222,6 +222,15 @@ def test_an_idle_budget_is_judged_on_the_seconds_that_the_process_called_idle(ju
     assert "no second in which no tracked work ran" in found.reason
 
 
+def test_an_idle_budget_of_a_program_without_tracked_work_says_that_it_has_none(judge):
+    cpu = gauge("otel_perf.process.cpu.usage", [0.0] * 30, "{cpu}")
+
+    found = judge("otel_perf.process.cpu.usage", "2%", cpu, for_="3s", idle="tracked")
+    assert "nothing in this process is tracked work, so nobody knows when it was idle" == found.reason
+    work = [durations("f", [1], 0.2)]
+    assert "no second" in judge("otel_perf.process.cpu.usage", "2%", cpu, work, for_="3s", idle="tracked").reason
+
+
 def test_an_idle_budget_with_sparse_idle_seconds_holds(judge):
     seen = [_line("otel_perf.budget.value", "1", "gauge", {}, 1.0, at * 10, {"budget": "b"}) for at in range(1, 9)]
 

@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from otel_perf.amounts import amount
-from otel_perf.budgets import CPU, DEFAULTS, PHASE, STARTUP, VALUE
+from otel_perf.budgets import CPU, DEFAULTS, PHASE, STARTUP, TRACKED, VALUE
 from otel_perf.export.decode import read_points
 from otel_perf.export.json_values import Skipped
 from otel_perf.export.runs import METRICS
@@ -357,6 +357,9 @@ class _Metrics:
             reason = (
                 f"this process judged no second in which no tracked work ran; {budget.name} = false switches it off"
             )
+            if budget.idle == TRACKED and DURATION not in self.process.points:
+                mend = "perf.profile, perf.operation and perf.phase are; " + reason.partition("; ")[2]
+                reason = f"nothing in this process is tracked work, so nobody knows when it was idle; {mend}"
             return _unknown(budget, reason if budget.name in DEFAULTS else reason.partition(";")[0], recorded=False)
         return _over_time(budget, chosen[0].values(), "{cpu}" if budget.instrument == CPU else budget.unit, GAP)
 

@@ -652,7 +652,11 @@ def report() -> str:
         return "otel-perf: nothing is recorded yet"
     from .analysis.report import report_text
 
-    return report_text(folder.path)
+    token = recorder.CURRENT.set(recorder.MUTED)  # what it imports is ours, not the program's
+    try:
+        return report_text(folder.path)
+    finally:
+        recorder.CURRENT.reset(token)
 
 
 def shutdown() -> None:

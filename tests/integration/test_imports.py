@@ -631,3 +631,18 @@ def test_importtime_reads_what_the_interpreter_prints():
     )
 
     assert {"json", "json.decoder", "site"} <= importtime(out.stderr).keys()
+
+
+def test_what_a_report_loads_in_the_program_is_not_the_programs(run_python, spans_of, tmp_path):
+    """It looks whether the process still runs by psutil, which it imports when it is asked."""
+    result = run_python("""
+        import sys
+        import otel_perf as perf
+        perf.init()
+        perf.report()
+        perf.ready()
+        print("psutil" in sys.modules)
+    """, env={"OTEL_PERF_IMPORT_THRESHOLD": "0"})  # fmt: skip
+
+    assert (0, "True\n", "") == (result.returncode, result.stdout, result.stderr)
+    assert "import psutil" not in {span["name"] for span in spans_of(tmp_path)}

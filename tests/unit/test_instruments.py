@@ -564,6 +564,36 @@ def test_a_timer_entered_by_an_exit_stack_is_timed_and_an_exit_too_many_does_not
     assert [(1, 1, 1)] == durations("t")
 
 
+def test_a_timer_entered_by_exit_stacks_of_several_tasks_times_each_apart(fake_clock):
+    timed, other = perf.timer("t"), perf.timer("other")
+
+    async def work(seconds: float, begun: asyncio.Event, end: asyncio.Event) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(timed)
+            stack.enter_context(other)
+            begun.set()
+            await end.wait()
+            fake_clock.time += seconds
+
+    async def tasks() -> None:
+        begun, end, never = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        first = asyncio.create_task(work(1, begun, end))
+        await begun.wait()
+        fake_clock.time += 4
+        begun.clear()
+        second = asyncio.create_task(work(16, begun, never))
+        await begun.wait()
+        end.set()
+        await first
+        never.set()
+        await second
+
+    asyncio.run(tasks())
+
+    assert [(22, 5, 17)] == durations("t") == durations("other")  # 4 + 1; 1 + 16
+    assert {} == timed._runs
+
+
 def test_a_timer_shared_by_threads_gives_each_its_own_duration():
     timed = perf.timer("t")
 

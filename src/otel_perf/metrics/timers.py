@@ -1,11 +1,12 @@
 """``timer``: durations that the application measures, by a with-block, a decorator or ``record()``.
 
-Imports only: sys, clock, instruments. No OpenTelemetry, no I/O and no lock on the path of a call.
+Imports only: sys, contextvars, clock, instruments. No OpenTelemetry, no I/O and no lock on the path of a call.
 """
 
 from __future__ import annotations
 
 import sys
+from _contextvars import ContextVar
 from sys import _getframe
 
 from otel_perf.clock import now
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     F = TypeVar("F", bound=Callable[..., Any])
+
+_entered: ContextVar[Any] = ContextVar("otel_perf_timers", default=None)  # by ExitStack: timer, begun, the one before
 
 CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR = 0x20, 0x80, 0x200  # as in inspect, which costs 10 ms
 
@@ -71,14 +74,21 @@ class Timer:
         self._durations.record(seconds, self._attributes if attributes is None else attributes)
 
     def __enter__(self) -> Timer:
-        frame = id(_getframe(1))
+        caller = _getframe(1)
+        if caller.f_globals.get("__name__") == "contextlib":  # ExitStack: another frame leaves
+            _entered.set((self, now(), _entered.get()))
+            return self
+        frame = id(caller)
         self._runs[frame] = (now(), self._runs.get(frame))
         return self
 
     def __exit__(self, *error: object) -> None:
         ended, frame = now(), id(_getframe(1))
         run = self._runs.pop(frame, None)
-        if run is None:  # entered for somebody, as contextlib.ExitStack does: the latest
+        if run is None and (begun := _leave(self)) is not None:
+            self.finish(begun, ended)
+            return
+        if run is None:  # entered for somebody by other means: the latest
             try:
                 frame, run = self._runs.popitem()
             except KeyError:
@@ -104,6 +114,22 @@ class Timer:
 
     def __repr__(self) -> str:
         return f"Timer({self._durations.name!r})"
+
+
+def _leave(timer: Timer) -> float | None:
+    """Take the latest run of *timer* that ExitStack began in this context; return when that was, None without one."""
+    inside: list[Any] = []
+    run = _entered.get()
+    while run is not None and run[0] is not timer:
+        inside.append(run)
+        run = run[2]
+    if run is None:
+        return None
+    rest = run[2]
+    for one, begun, _ in reversed(inside):
+        rest = one, begun, rest
+    _entered.set(rest)
+    return run[1]  # type: ignore[no-any-return]
 
 
 def _timed(target: Any, timer: Timer) -> Any:

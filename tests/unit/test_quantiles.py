@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from otel_perf.analysis.functions import histogram_percentile
@@ -32,6 +32,7 @@ def point_of(counts: list[int], shortest: float, longest: float) -> Any:
     )
 
 
+@example([770.0, 695.1875], 1.0)
 @given(DURATIONS, st.sampled_from([0.5, 0.9, 0.95, 0.99, 1.0]))
 def test_budget_and_report_say_the_same_number_and_no_more_than_the_longest_call(durations, q):
     found = counted(durations)

@@ -52,5 +52,5 @@ def quantile(
             lower, upper = min(lower, high), min(upper, high)
         if upper <= lower or lower <= 0.0:
             return upper
-        return float(lower * (upper / lower) ** ((rank - seen) / count))
+        return min(float(lower * (upper / lower) ** ((rank - seen) / count)), upper)  # rounding may pass it
     return None

@@ -131,6 +131,33 @@ def test_a_run_that_was_written_anew_is_read_anew(runs):
     assert shown(followed).verdict.startswith("r/1 started in 3 s: the budget of 2 s exceeded by 1 s")
 
 
+def test_the_last_ten_seconds_are_not_eleven(runs):
+    """Totals come once a second, a moment earlier or later each: one thread cannot have worked for longer."""
+    folder = runs("r")
+    lines = []
+    for second in range(1, 31):
+        time = START + second * 1_000_000_000 - (second == 30) * 1_000_000  # the newest came a moment early
+        stamps = {"timeUnixNano": str(time), "startTimeUnixNano": str(START)}
+        work = [{"key": key, "value": {"stringValue": "m.work"}} for key in ("path", "function")]
+        metrics = [
+            {"name": f"otel_perf.profile.{part}", "sum": {"dataPoints": [{**stamps, "attributes": work, value: total}]}}
+            for part, value, total in (
+                ("calls", "asInt", str(second * 4)), ("time", "asDouble", second), ("self_time", "asDouble", second),
+            )
+        ]  # fmt: skip
+        point = {"attributes": work[1:], "count": str(second * 4), "sum": second, "max": 0.25, "scale": 0}
+        point |= {**stamps, "positive": {"offset": -3, "bucketCounts": [str(second * 4)]}}
+        metrics.append(
+            {"name": "otel_perf.function.duration", "unit": "s", "exponentialHistogram": {"dataPoints": [point]}}
+        )
+        lines.append(json.dumps({"resourceMetrics": [{"scopeMetrics": [{"metrics": metrics}]}]}) + "\n")
+    (folder / "r" / "1" / "metrics.jsonl").write_text("".join(lines))
+
+    (work,) = shown(Followed(str(folder), "r")).functions
+
+    assert (40, 10.0) == (work.recent_calls, work.recent_own)
+
+
 def test_all_of_a_run_is_loaded_and_who_waits_is_told(runs, monkeypatch):
     monkeypatch.setattr("otel_perf.view.live.SLICE", 100)
     seen = []

@@ -20,6 +20,7 @@ from otel_perf.analysis.startup import build_start, judged_by_process, verdict_o
 from otel_perf.analysis.text import Style, bytes_of, plural
 from otel_perf.view.answers import NO_PROFILE
 from otel_perf.view.charts import MAIN
+from otel_perf.view.profile import STEP
 from otel_perf.view.runs import NONE_YET
 
 if TYPE_CHECKING:
@@ -236,7 +237,7 @@ class Watch:
 
     def _functions(self, process: Process, live: Live, now: float) -> list[Function]:
         rows = self._now_and_then("functions", live.version, lambda: functions_of(process))
-        begin = int((now / 1e3 - RECENT) * 1e9)
+        begin = int((now / 1e3 - RECENT) * 1e9) + STEP // 2  # the nearest second, not one more
         recent = self._now_and_then("recent", live.version, lambda: live.profile.functions_between(begin, 2**63 - 1))
         found = []
         for row in rows[:MOST_FUNCTIONS]:

@@ -235,7 +235,7 @@ class Monitor:
         if name == STARTUP:
             return self._start(budget)
         if name == PHASE:
-            return _phases().get(budget.selector.get("phase", ""))
+            return _longest_phase(budget)
         if name == FUNCTION:
             return _function(budget)
         if budget.form == "quantile":
@@ -462,6 +462,12 @@ def _phases() -> dict[str, float]:
         if site.kind == "phase":
             found[site.name] = found.get(site.name, 0.0) + node[N_TOTAL]
     return found
+
+
+def _longest_phase(budget: Budget) -> float | None:
+    """Return how long the phase took that *budget* selects, the longest of all if it selects none."""
+    phases = _phases()
+    return phases.get(budget.selector.get("phase", "")) if budget.selector else max(phases.values(), default=None)
 
 
 def _function(budget: Budget) -> float | None:

@@ -318,6 +318,28 @@ def test_forked_child_is_sampled_on_its_own(run_python, metrics_of, tmp_path):
     assert child[0] < 1.5 < parent[-1]
 
 
+def test_budget_of_any_phase_judges_the_longest(run_python, logs_of, tmp_path):
+    result = run_python(
+        """
+        import time
+        import otel_perf as perf
+        perf.init(service="phases")
+        perf.budget("any", metric="otel_perf.startup.phase.duration", max="150ms")
+        with perf.phase("CoreInit"):
+            time.sleep(0.2)
+        with perf.phase("UI"):
+            pass
+        perf.ready()
+        time.sleep(1.2)
+        """
+    )
+
+    assert (0, "") == (result.returncode, result.stderr)
+    (alert,) = alerts(logs_of(tmp_path))
+    assert "any" == alert["attributes"]["budget"]
+    assert 0.2 <= alert["attributes"]["value"] < 0.6
+
+
 @pytest.mark.timed
 def test_phase_that_is_opened_on_two_call_paths_is_one_series(run_python, metrics_of, tmp_path):
     result = run_python(

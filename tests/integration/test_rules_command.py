@@ -101,6 +101,20 @@ def test_a_metric_that_prometheus_does_not_answer_is_named(rules, tmp_path):
     assert "the program must have this budget too" in done.stderr
 
 
+def test_a_budget_that_is_judged_on_recorded_runs_only_is_told_to_have_a_rule_that_never_fires(rules, tmp_path):
+    (tmp_path / "otel-perf.toml").write_text(
+        '[budgets.calls]\nmetric = "rate(otel_perf.profile.calls)"\nmax = 10\n', encoding="utf-8"
+    )
+
+    done = rules()
+
+    assert (
+        0,
+        "otel-perf rules: budget 'calls': rate(otel_perf.profile.calls) is judged by `otel-perf check` only, not while "
+        "a program runs; its rule never fires\n",
+    ) == (done.returncode, done.stderr)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

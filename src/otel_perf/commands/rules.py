@@ -12,6 +12,7 @@ from otel_perf.backends.rules.parts import GRAFANA, RUNBOOK, Links
 from otel_perf.budgets import load
 from otel_perf.config import read_file
 from otel_perf.errors import ConfigError, UserError
+from otel_perf.metrics.names import JUDGED, WRITTEN
 
 from .generated import command_for, write_or_check
 
@@ -98,7 +99,12 @@ def _links(named: list[str] | None, runbook: str, grafana: str) -> Links:
 
 def _note(budget: Budget) -> None:
     """Say so where a rule hangs on what the process says."""
-    if not reads_its_metric(budget) and not budget.idle:
+    if budget.instrument in WRITTEN and budget.instrument not in JUDGED:
+        sys.stderr.write(
+            f"otel-perf rules: budget {budget.name!r}: {budget.metric} is judged by `otel-perf check` only, not while "
+            f"a program runs; its rule never fires\n"
+        )
+    elif not reads_its_metric(budget) and not budget.idle:
         sys.stderr.write(
             f"otel-perf rules: budget {budget.name!r}: Prometheus has no series that answers to {budget.metric}; its "
             f"rule reads what the process judged, otel_perf_budget_value, so the program must have this budget too\n"

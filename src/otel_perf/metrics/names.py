@@ -77,6 +77,13 @@ WRITTEN: dict[str, tuple[str, str, bool]] = {  # the same of what other rooms wr
     "otel_perf.self.refused": ("sum", "{measurement}", True),
 }
 
+JUDGED = (  # those of WRITTEN that a budget can be of while the program runs
+    "otel_perf.startup.duration",
+    "otel_perf.startup.phase.duration",
+    "otel_perf.function.duration",
+    "otel_perf.self.dropped",
+)
+
 _MODES = ("user", "system")
 CPU_STATES = ("idle", "user", "system", "irq")
 _STATES = ("used", "free", "cached")

@@ -7,6 +7,8 @@ tests/unit/amounts.json holds both to them.
 from __future__ import annotations
 
 _ENDLESS = float("inf")
+_COUNTED = ("", "k", "M", "G", "T", "P", "E")
+_MANY = 10.0  # times the limit by which a value is over it, from which on per cent say nothing
 _LEAST = 1e-6  # below which a number is only told to be less
 
 
@@ -30,7 +32,7 @@ def short(value: float) -> str:
     """Return a number of any size with at most three significant digits, never in powers of ten."""
     sign, size = "-" if value < 0 else "", abs(value)
     if size >= 999.5:
-        return sign + scaled(size, ("", "k", "M", "G"))
+        return sign + scaled(size, _COUNTED)
     if 0 < size < _LEAST:
         return ">-0.000001" if sign else "<0.000001"
     text = f"{float(f'{size:.3g}'):.8f}"
@@ -56,12 +58,22 @@ def count(number: float) -> str:
     """Return a number of things: exact below 1000, else ``12.3 k``."""
     if abs(number) < 1000:
         return str(int(number))
-    return ("-" if number < 0 else "") + scaled(abs(number), ("", "k", "M", "G"))
+    return ("-" if number < 0 else "") + scaled(abs(number), _COUNTED)
 
 
 def bytes_of(number: float) -> str:
     """Return bytes as ``2.3 MB`` (10**6)."""
-    return ("-" if number < 0 else "") + scaled(abs(number), ("B", "kB", "MB", "GB", "TB"))
+    return ("-" if number < 0 else "") + scaled(abs(number), ("B", "kB", "MB", "GB", "TB", "PB", "EB"))
+
+
+def percent(share: float) -> str:
+    """Return a share of 0 or more as ``104 %``, below one per cent with up to three digits: ``0.0143 %``."""
+    return f"{100 * share:.0f} %" if share >= 0.01 else f"{short(100 * share)} %"
+
+
+def far_over(share: float) -> str:
+    """Return how far a value is over its limit, in parts of it: ``20 % over``, or ``230 times the limit``."""
+    return f"{percent(share)} over" if share < _MANY else f"{short(1 + share)} times the limit"
 
 
 def plural(number: int, noun: str) -> str:

@@ -15,7 +15,7 @@ it is seen to hold. Without a budget that is judged there is no score.
 from __future__ import annotations
 
 from .alerts import EXCEEDED, PENDING, UNKNOWN
-from .amounts import amount
+from .amounts import amount, far_over
 from .metrics.wholes import whole_of
 
 TYPE_CHECKING = False
@@ -119,5 +119,5 @@ def _text(standing: Standing) -> str:
     if standing.value is None:
         return f"exceeded when last seen, {limit}"
     state = "exceeded" if standing.exceeded or standing.state == EXCEEDED else "pending"
-    over = f" ({100 * standing.over:.0f} % over)" if 0 < standing.over < 10 else ""
-    return f"{state}: {budget.mark}{amount(standing.value, standing.unit, budget.form)}, {limit}{over}"
+    far = f" ({far_over(standing.over)})" if 0 < standing.over < float("inf") else ""
+    return f"{state}: {budget.mark}{amount(standing.value, standing.unit, budget.form)}, {limit}{far}"

@@ -83,6 +83,16 @@ def test_a_peak_counts_even_if_the_last_value_is_low(judge):
     assert ("exceeded", 200e6, "50 MB over") == (judged.state, judged.value, judged.reason)
 
 
+@pytest.mark.parametrize(
+    ("value", "limit", "reason"),
+    [(7.001, 7, "0.0143 % over"), (1150, 5, "230 times the limit"), (7, 7, "0 % left"), (1e18, 0, "1 E over")],
+)
+def test_how_far_it_is_over_is_told_in_three_digits_and_never_as_nothing(judge, value, limit, reason):
+    lines = [line.replace('"By"', '""') for line in gauge("queue", [value])]
+
+    assert reason == judge("queue", limit, lines).reason
+
+
 def test_the_limit_itself_holds(judge):
     assert "ok" == judge("mem", "150MB", gauge("mem", [150e6])).state
 

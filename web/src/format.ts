@@ -6,6 +6,7 @@
  */
 
 const NONE = '–';
+const COUNTED = ['', 'k', 'M', 'G', 'T', 'P', 'E'];
 const TINY = 1e-6; // below which a number is only told to be less
 
 /** At most three significant digits of a value from 0 to 1000, and no needless zero. */
@@ -39,13 +40,13 @@ export function duration(seconds: number | null | undefined): string {
 export function count(number: number | null | undefined): string {
   if (number === null || number === undefined || !Number.isFinite(number)) return NONE;
   const size = Math.abs(number);
-  return (number <= -1 ? '−' : '') + (size < 1000 ? String(Math.trunc(size)) : scaled(size, ['', 'k', 'M', 'G']));
+  return (number <= -1 ? '−' : '') + (size < 1000 ? String(Math.trunc(size)) : scaled(size, COUNTED));
 }
 
 /** Bytes as `2.3 MB` (10⁶). */
 export function bytes(number: number | null | undefined): string {
   if (number === null || number === undefined || !Number.isFinite(number)) return NONE;
-  return (number < 0 ? '−' : '') + scaled(Math.abs(number), ['B', 'kB', 'MB', 'GB', 'TB']);
+  return (number < 0 ? '−' : '') + scaled(Math.abs(number), ['B', 'kB', 'MB', 'GB', 'TB', 'PB', 'EB']);
 }
 
 /** `1 run`, `2 runs`. */
@@ -57,7 +58,7 @@ export function plural(number: number, noun: string): string {
 export function short(value: number): string {
   const size = Math.abs(value);
   const sign = value < 0 ? '−' : '';
-  if (size >= 999.5) return sign + scaled(size, ['', 'k', 'M', 'G']);
+  if (size >= 999.5) return sign + scaled(size, COUNTED);
   if (size > 0 && size < TINY) return value < 0 ? '>−0.000001' : '<0.000001';
   return sign + String(Number(size.toPrecision(3)));
 }

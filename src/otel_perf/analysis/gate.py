@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from otel_perf.amounts import amount
+from otel_perf.amounts import amount, far_over, percent, short
 from otel_perf.budgets import CPU, DEFAULTS, PHASE, STARTUP, TRACKED, VALUE
 from otel_perf.export.decode import read_points
 from otel_perf.export.json_values import Skipped
@@ -236,8 +236,10 @@ def _distance(value: float, limit: float, unit: str) -> str:
         amount = duration(difference)
     elif unit == "By":
         amount = bytes_of(difference)
+    elif limit and value > limit:
+        return far_over(difference / limit)
     else:
-        amount = f"{100 * difference / limit:.0f} %" if limit else f"{difference:.3g}"
+        amount = percent(difference / limit) if limit else short(difference)
     return f"{amount} {'over' if value > limit else 'left'}"
 
 

@@ -112,6 +112,31 @@ def test_what_is_judged_by_the_second_says_so_in_card_and_alerts(tab, tmp_path, 
     tab.says("#history tbody tr", "10 MB/s")
 
 
+def test_a_start_that_goes_on_says_what_is_open_and_an_alert_after_it_is_not_in_it(tab, tmp_path, begin, serve):
+    program = begin(tmp_path, "launch.py")
+    tab.open(serve(tmp_path))
+    tab.says(".start-words", "Transport is open, ")
+    tab.says(".start-words", "launch.py:27")
+
+    program.say("ready")
+
+    alert = tab.page.locator(".open-alerts li", has_text="checkout")
+    alert.wait_for()
+    assert "the start" == alert.locator("a").inner_text()
+    assert "is open" not in tab.page.locator(".start-words").inner_text()
+
+
+def test_a_percentile_is_an_estimate_in_card_alert_and_history(tab, tmp_path, begin, serve):
+    program = begin(tmp_path, "launch.py")
+    program.say("ready")
+    tab.open(serve(tmp_path))
+
+    for place in (".card", ".open-alerts li", "#history tbody tr"):
+        number = tab.page.locator(place, has_text="checkout").filter(has_text="~")
+        number.wait_for()
+        assert "~1 ms" not in number.inner_text()  # the limit is none
+
+
 def test_limit_is_drawn_in_the_waterfall_of_a_start_that_took_longer(marked, viewer):
     marked.says("#start h2", "Why was the start slow?")
     marked.says(".waterfall .detail", "of the start")

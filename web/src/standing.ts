@@ -31,6 +31,11 @@ export function unitOf({ metric, unit, of }: { metric: string | null; unit: stri
   return metric?.startsWith('rate(') ? `${base ?? ''}/s` : base;
 }
 
+/** What stands before a value that is judged, as everywhere: `~` of a percentile, which is estimated from buckets. */
+export function markOf(metric: string | null): string {
+  return metric && /^p\d/.test(metric) && metric.endsWith(')') ? '~' : '';
+}
+
 /** Whether a series is told as growth per second (a share of the time is, too), where the budget judges what it grew to. */
 function isRate(unit: string, judged: string | null): boolean {
   return unit.endsWith('/s') || (unit === '%' && judged !== '1' && judged !== '%');

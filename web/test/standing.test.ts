@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Budget } from '../src/report.ts';
-import { present, unitOf, type Measured } from '../src/standing.ts';
+import { markOf, present, unitOf, type Measured } from '../src/standing.ts';
 
 function budget(name: string, metric: string, more: Partial<Budget> = {}): Budget {
   return { name, metric, unit: null, of: null, state: 'ok', value: 73, limit: 150, was_exceeded: false, ...more };
@@ -35,6 +35,10 @@ test('what is judged otherwise than it is drawn keeps the value that was judged'
   assert.equal(73, present(budget('busy', 'shop.busy', { unit: 's' }), [busy], null));
   assert.equal(0.4, present(budget('busy', 'shop.busy', { unit: '1' }), [busy], null));
   assert.equal(73, present(budget('gone', 'shop.queue', { state: 'gone' }), [QUEUE], null));
+});
+
+test('a percentile is told to be an estimate, and nothing else is', () => {
+  assert.deepEqual(['~', '~', '', '', ''], ['p95(checkout)', 'p99.9(otel_perf.function.duration{function=f})', 'checkout', 'rate(p95)', null].map(markOf));
 });
 
 test('where nothing was sampled, what was judged is all that is known', () => {

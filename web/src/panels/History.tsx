@@ -2,7 +2,7 @@
 
 import { amount, bytes, count, duration, parsed, plural, three, visible } from '../format.ts';
 import type { Alert, Report } from '../report.ts';
-import { unitOf } from '../standing.ts';
+import { markOf, unitOf } from '../standing.ts';
 import { overview, range } from '../state.ts';
 import { Sign, severityIcon } from '../ui/icons.tsx';
 import { Empty, Moment, Section, useHeld } from '../ui/parts.tsx';
@@ -104,11 +104,14 @@ function AlertRow({ alert }: { alert: Alert }) {
         <Moment at={parsed(alert.since)} beside={Date.now()} />
       </td>
       <td data-title="lasted">{duration(alert.seconds)}</td>
-      <td data-title="peak">{amount(alert.peak, unit)}</td>
+      <td data-title="peak">
+        {alert.peak !== null && markOf(alert.metric)}
+        {amount(alert.peak, unit)}
+      </td>
       <td data-title="limit">{amount(alert.limit, unit)}</td>
       <td class="left">{alert.end}</td>
       <td>
-        <TraceButton id={alert.trace_id} title={alert.running ?? alert.budget} />
+        <TraceButton id={alert.trace_id} title={alert.running ?? alert.budget} inside={alert.running !== null} />
       </td>
     </tr>
   );

@@ -65,6 +65,8 @@ function titleFor(facts: Facts | null, seconds: number): string {
 function Words({ facts }: { facts: Facts }) {
   const { budget, ready, cold, usable_seconds: usable } = facts;
   const left = budget.limit_seconds - facts.seconds;
+  const ended = overview.value?.report.ended;
+  const open = ended?.state === 'running' ? ended.unfinished[0] : undefined; // of a start that goes on: what it does now
   const parts = [
     `${duration(facts.seconds)}, ${
       budget.state === 'within'
@@ -75,6 +77,7 @@ function Words({ facts }: { facts: Facts }) {
     }`,
     ready.rule && `ended by ${ready.rule}${ready.inferred ? ' (inferred)' : ''}`,
     usable !== null && `usable after ${duration(usable)}`,
+    !facts.complete && open && `${open.path.map(visible).join(' > ')} is open${open.file ? `, ${place(open.file, open.line)}` : ''}`,
     cold.causes.length > 0 && `cold start: ${cold.causes.join(', ')}${cold.disk_read_bytes ? ` (${bytes(cold.disk_read_bytes)} read)` : ''}`,
   ];
   return <p class={`start-words ${budget.state === 'exceeded' ? 'critical' : ''}`}>{parts.filter(Boolean).join(' · ')}</p>;

@@ -2,9 +2,9 @@
 
 import { computed } from '@preact/signals';
 import * as timeline from '../charts/timeline.ts';
-import { amount, bare, clock, duration, parsed, percent, three, visible, zoned } from '../format.ts';
+import { amount, bare, clock, duration, parsed, percent, short, three, visible, zoned } from '../format.ts';
 import type { Alert, Budget, Metric, Report } from '../report.ts';
-import { present, unitOf, type Measured } from '../standing.ts';
+import { markOf, present, unitOf, type Measured } from '../standing.ts';
 import { lost, overview, running, source, start, trace } from '../state.ts';
 import { LIMIT, pace } from '../ui/frames.ts';
 import { Sign, severityIcon, type Icon } from '../ui/icons.tsx';
@@ -130,26 +130,28 @@ function OpenAlerts({ report: { alerts, budgets } }: { report: Report }) {
 function OpenAlert({ alert, budget }: { alert: Alert; budget: Budget | undefined }) {
   const { peak, limit } = alert;
   const unit = unitOf(alert);
+  const mark = markOf(alert.metric);
   const now = (budget && valueNow(budget)) ?? alert.value; // if nobody knows it, that with which it was raised
   return (
     <li class={alert.severity}>
       <Sign name={severityIcon(alert.severity)} />
       <span>
-        <b>{visible(alert.budget)}</b> {alert.severity}: {amount(now, unit)}
-        {peak !== null && peak !== now && `, peak ${amount(peak, unit)}`}, limit {amount(limit, unit)}, since{' '}
+        <b>{visible(alert.budget)}</b> {alert.severity}: {now !== null && mark}
+        {amount(now, unit)}
+        {peak !== null && peak !== now && `, peak ${mark}${amount(peak, unit)}`}, limit {amount(limit, unit)}, since{' '}
         <Moment at={parsed(alert.since)} beside={Date.now()} /> ({duration(alert.seconds)}){alert.running && `, while ${visible(alert.running)} ran`}
       </span>
-      <TraceButton id={alert.trace_id} title={alert.running ?? alert.budget} />
+      <TraceButton id={alert.trace_id} title={alert.running ?? alert.budget} inside={alert.running !== null} />
     </li>
   );
 }
 
-/** The trace that something is linked to; that of the start is on the page already. */
-export function TraceButton({ id, title }: { id: string | null; title: string }) {
+/** The trace that something is linked to; that of the start is on the page already, and of what was raised with nothing open: not *inside* of it. */
+export function TraceButton({ id, title, inside = true }: { id: string | null; title: string; inside?: boolean }) {
   if (id && start.value.value?.traceId === id) {
     return (
       <a class="small" href="#start-title" onClick={(event) => (event.preventDefault(), document.getElementById('start-title')?.scrollIntoView())}>
-        in the start
+        {inside ? 'in the start' : 'the start'}
       </a>
     );
   }
@@ -163,7 +165,8 @@ export function TraceButton({ id, title }: { id: string | null; title: string })
 
 function Findings({ report, damaged }: { report: Report; damaged: number }) {
   const ended = report.ended;
-  const unfinished = ended?.state === 'running' ? [] : (ended?.unfinished ?? []); // what is open now is no finding
+  const told = report.findings.some((each) => each.message.includes('unfinished: '));
+  const unfinished = told || ended?.state === 'running' ? [] : (ended?.unfinished ?? []); // what is open now is no finding
   if (!report.findings.length && !damaged && !unfinished.length) return null;
   return (
     <ul class="findings" aria-label="Findings">
@@ -233,7 +236,11 @@ function Card({ budget, metric, severity }: { budget: Budget; metric: Metric | u
         <Sign name={state === 'exceeded' ? severityIcon(severity) : SIGNS[state]} /> {state}
       </span>
       <span class="card-value">
-        <b>{unit?.endsWith('/s') ? amount(value, unit) : bare(value, unit)}</b> of {amount(limit, unit)}
+        <b>
+          {value !== null && markOf(budget.metric)}
+          {unit?.endsWith('/s') ? amount(value, unit) : bare(value, unit)}
+        </b>{' '}
+        of {amount(limit, unit)}
         {budget.of && ` of ${budget.of}`}
       </span>
       <span class="bar" aria-hidden="true">
@@ -255,7 +262,7 @@ function words({ limit, state }: Budget, value: number | null, used: number | nu
   if (state === 'gone') return 'not judged any more';
   if (state === 'unknown') return running.value ? 'not judged now' : 'not judged at the end';
   if (value === null || used === null) return 'its value is not known';
-  if (used > 3) return `${three(used)} times the limit`;
+  if (used > 3) return `${short(used)} times the limit`;
   if (value > limit) return `${amount(value - limit, unit)} over, ${percent(used - 1)} of the limit`;
   return `headroom ${amount(limit - value, unit)}, ${percent(1 - used)} of limit`;
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -98,6 +99,26 @@ def test_waterfall_is_bounded_and_says_how_much_of_each_row_is_on_the_path(recor
     assert load["self"] == pytest.approx(load["onPath"], rel=0.02)
     assert load["onPath"] < load["seconds"]
     assert len(viewer.ask("/api/runs/newest/first/start").body) < 900_000
+
+
+def test_what_is_still_being_read_is_waited_for_and_is_not_missing(recorded, tmp_path, make_viewer):
+    """Metrics are read before spans: of a run with many of them there was no start for a while, and no calls to compare."""
+    shutil.copytree(recorded / ".otel-perf", tmp_path / ".otel-perf")
+    (file,) = tmp_path.glob(".otel-perf/2*/*/metrics.jsonl")
+    points = [{"timeUnixNano": "1", "asInt": str(number)} for number in range(2_000)]
+    other = {"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"name": "other", "gauge": {"dataPoints": points}}]}]}]}
+    file.write_text(f"{json.dumps(other)}\n" * 500 + file.read_text(encoding="utf-8"), encoding="utf-8")
+    viewer = make_viewer(tmp_path)
+
+    begin = viewer.get("/newest/first")
+    compared = viewer.get("/newest/first/flame", base_run=file.parents[1].name)
+    read(viewer)
+
+    assert begin["read"] < begin["total"]  # else this proves nothing
+    assert compared["baseTotalNs"][0] == viewer.get("/newest/first/flame")["totalNs"][0] > 0
+
+    viewer = make_viewer(tmp_path)
+    assert "startup" == viewer.get("/newest/first/start")["spans"][0]["name"]
 
 
 def test_html_report_is_at_most_a_megabyte(recorded, run, tmp_path):

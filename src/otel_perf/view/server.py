@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import socket
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -30,12 +31,14 @@ from .traces import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any
+    from typing import Any, TypeVar
 
     from starlette.requests import Request
 
     from .live import Live
     from .runs import Runs
+
+    T = TypeVar("T")
 
 ASSETS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "assets")
 PAGES = {
@@ -46,6 +49,7 @@ PAGES = {
 POINTS = 600  # of a series, unless another number is asked for
 MOST_POINTS = 5_000
 MOST_STREAMS = 32
+LOOK = 0.5  # seconds between two looks for what is being read
 LATEST = 9e12  # ms since 1970 that a range may name
 _TRACE = re.compile("[0-9a-f]{32}")
 
@@ -100,8 +104,11 @@ class Pages:
 
     def start(self, request: Request) -> Response:
         """Return the start's Waterfall."""
-        found = answers.start(self._live(request))
-        return failure("no start was recorded in this process", 404) if found is None else answer(found)
+        run, process = request.path_params["run"], request.path_params["process"]
+        found, live = self._once_read(run, process, answers.start)
+        if found is not None:
+            return answer(found)
+        return failure("no start was recorded in this process", 404) if live.whole.is_set() else _being_read(live)
 
     def series(self, request: Request) -> Response:
         """Return SeriesAnswer."""
@@ -119,7 +126,9 @@ class Pages:
         if any(key in asked for key in ("base_from", "base_to", "base_run", "base_process")):
             run = asked.get("base_run", request.path_params["run"])
             process = asked.get("base_process", "first" if "base_run" in asked else request.path_params["process"])
-            other = self.runs.live(self.runs.find(run, process))
+            _, other = self._once_read(run, process, lambda _: None)
+            if not other.whole.is_set():
+                return _being_read(other)
             base = answers.paths(other, *_range(asked, "base_"))
         return answer(answers.flame(live, *_range(asked), base))
 
@@ -154,10 +163,31 @@ class Pages:
 
         Raises: Missing: there is none. UserError: it cannot be read.
         """
-        live = self.runs.live(self.runs.find(request.path_params["run"], request.path_params["process"]))
+        return self._process(request.path_params["run"], request.path_params["process"])
+
+    def _process(self, run: str, process: str) -> Live:
+        live = self.runs.live(self.runs.find(run, process))
         if live.error:
             raise UserError(live.error)
         return live
+
+    def _once_read(self, run: str, process: str, find: Callable[[Live], T | None]) -> tuple[T | None, Live]:
+        """Return what *find* gives, nothing only once all of the process has been read, or after PATIENCE.
+
+        What was not read yet is not missing: of a run that is not the shown one nobody hears more later.
+        """
+        limit = monotonic() + PATIENCE
+        while True:
+            live = self._process(run, process)
+            whole = live.whole.is_set()  # before: what comes in between is in what is found
+            found = find(live)
+            if found is not None or whole or monotonic() >= limit:
+                return found, live
+            live.whole.wait(LOOK)
+
+
+def _being_read(live: Live) -> Response:
+    return failure(f"the run is still being read, {100 * live.read // max(1, live.total)} % so far; try again", 503)
 
 
 def _range(asked: Mapping[str, str], prefix: str = "") -> tuple[float | None, float | None]:

@@ -40,6 +40,21 @@ def test_page_waits_for_the_first_process_and_opens_it(tab, tmp_path, serve, beg
     tab.says(".state", "live")
 
 
+def test_of_fifty_alerts_the_worst_are_told_and_the_others_on_demand(tab, tmp_path, begin, serve):
+    begin(tmp_path, "many.py", 50)
+    tab.open(serve(tmp_path))
+    tab.says(".top-alerts", "50 open alerts")
+    for rows, costs in ((".open-alerts li", "critical"), (".reasons li", "exceeded")):
+        shown = tab.page.locator(rows, has_text=costs)
+        assert 8 == shown.count()
+
+        tab.page.locator(rows).get_by_role("button", name="Show 42 more").press("Enter")
+
+        assert 51 == tab.page.locator(rows).count()
+        tab.page.locator(rows).get_by_role("button", name="Show fewer").press("Enter")
+        assert 9 == tab.page.locator(rows).count()
+
+
 def test_page_follows_the_newest_run_where_nobody_chose_one(tab, tmp_path, serve, begin, record):
     record(tmp_path, "shop.py", seconds=1)
     tab.open(serve(tmp_path))

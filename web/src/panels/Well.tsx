@@ -8,7 +8,7 @@ import { markOf, present, unitOf, type Measured } from '../standing.ts';
 import { lost, overview, running, source, start, trace } from '../state.ts';
 import { LIMIT, pace } from '../ui/frames.ts';
 import { Sign, severityIcon, type Icon } from '../ui/icons.tsx';
-import { Moment, Section } from '../ui/parts.tsx';
+import { Moment, Section, useFew } from '../ui/parts.tsx';
 
 export function Well() {
   const found = overview.value;
@@ -85,14 +85,16 @@ function Score({ report }: { report: Report }) {
 
 function Reasons({ report }: { report: Report }) {
   const { reasons } = report.score;
+  const [shown, more] = useFew(reasons);
   if (!reasons.length) return null;
   return (
     <ul class="reasons" aria-label="What costs points">
-      {reasons.map((each) => (
+      {shown.map((each) => (
         <li key={each.budget}>
           <b class="warning">{each.points === null ? '' : `−${three(each.points)}`}</b> {visible(each.budget)} {visible(each.text)}
         </li>
       ))}
+      {more}
     </ul>
   );
 }
@@ -101,6 +103,7 @@ const RANK = { critical: 0, warning: 1, info: 2 };
 
 function OpenAlerts({ report: { alerts, budgets } }: { report: Report }) {
   const open = alerts.filter((each) => each.end === 'open').sort((a, b) => RANK[a.severity] - RANK[b.severity]);
+  const [shown, more] = useFew(open);
   if (!open.length) {
     const left = alerts.filter((each) => each.end === 'not resolved');
     return (
@@ -120,9 +123,10 @@ function OpenAlerts({ report: { alerts, budgets } }: { report: Report }) {
   }
   return (
     <ul class="open-alerts" aria-label="Open alerts">
-      {open.map((each) => (
+      {shown.map((each) => (
         <OpenAlert key={`${each.budget} ${each.since}`} alert={each} budget={budgets.find((one) => one.name === each.budget)} />
       ))}
+      {more}
     </ul>
   );
 }

@@ -1,7 +1,7 @@
 /** Small things that every panel uses. */
 
 import type { ComponentChildren, RefObject } from 'preact';
-import { useRef } from 'preact/hooks';
+import { useRef, useState } from 'preact/hooks';
 import { moment, zoned } from '../format.ts';
 
 /** A part of the page with a heading, what belongs beside it, and its content. */
@@ -17,6 +17,23 @@ export function Section({ id, title, beside, children }: { id: string; title: st
       {children}
     </section>
   );
+}
+
+const FEW = 8;
+
+/** The first rows of a list, and the row that shows the others: what comes below must stay within reach. */
+export function useFew<T>(all: T[]): [T[], ComponentChildren] {
+  const [whole, setWhole] = useState(false);
+  if (all.length <= FEW + 1) return [all, null];
+  const text = whole ? 'Show fewer' : `Show ${all.length - FEW} more`;
+  return [
+    whole ? all : all.slice(0, FEW),
+    <li key="more">
+      <button class="small" aria-expanded={whole} onClick={() => setWhole(!whole)}>
+        {text}
+      </button>
+    </li>,
+  ];
 }
 
 /** Local time, with all of it and its zone on hover. */

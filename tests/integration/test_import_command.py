@@ -203,6 +203,16 @@ def test_profile_has_the_numbers_of_pstats_for_each_function(said, profile):
     assert sorted(numbers[3] for numbers in expected.values()) == sorted(one["total_seconds"] for one in functions)
 
 
+def test_calls_that_nobody_counted_by_path_are_not_told_to_be_none(said, profile):
+    said("import", profile)
+
+    lines = said("flame", "--width", 100).splitlines()
+
+    rows = [line.split() for line in lines[lines.index(next(line for line in lines if line.startswith("all "))) :]]
+    assert len(rows) > 2
+    assert all(row[-1] in ("ns", "µs", "ms", "s") for row in rows), rows
+
+
 def test_call_paths_of_a_profile_are_shares_and_say_so(said, profile, spans_of, tmp_path):
     said("import", profile)
 

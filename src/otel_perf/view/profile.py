@@ -263,7 +263,8 @@ def tree_of(paths: Paths, root: Branch | None = None, base: bool = False) -> Bra
         if base:
             branch.base = [branch.base[0] + total, branch.base[1] + own]
         else:
-            branch.calls = (branch.calls or 0.0) + calls
+            if calls or not total:  # else nobody counted them: in a profile that was imported
+                branch.calls = (branch.calls or 0.0) + calls
             branch.total, branch.own = branch.total + total, branch.own + own
     return root
 

@@ -55,6 +55,20 @@ def test_of_fifty_alerts_the_worst_are_told_and_the_others_on_demand(tab, tmp_pa
         assert 9 == tab.page.locator(rows).count()
 
 
+def test_card_keeps_its_severity_when_the_program_is_over(tab, tmp_path, begin, serve):
+    program = begin(tmp_path, "many.py", 3)
+    tab.open(serve(tmp_path))
+    tab.says(".top-alerts", "3 open alerts")
+
+    program.end()
+
+    tab.says(".state", "exited")
+    classes = [
+        tab.page.locator(".card", has_text=f"budget {number}").get_attribute("class").split() for number in range(3)
+    ]
+    assert [["card", "exceeded", severity] for severity in ("info", "warning", "critical")] == classes
+
+
 def test_page_follows_the_newest_run_where_nobody_chose_one(tab, tmp_path, serve, begin, record):
     record(tmp_path, "shop.py", seconds=1)
     tab.open(serve(tmp_path))

@@ -212,7 +212,7 @@ function Budgets({ report }: { report: Report }) {
           key={each.name}
           budget={each}
           metric={each.metric ? metrics.get(each.metric) : undefined}
-          severity={report.alerts.findLast((alert) => alert.budget === each.name && alert.end === 'open')?.severity ?? 'warning'}
+          severity={report.alerts.findLast((alert) => alert.budget === each.name && (alert.end === 'open' || alert.end === 'not resolved'))?.severity ?? 'warning'}
         />
       ))}
       <FramesCard />

@@ -158,6 +158,24 @@ def test_the_last_ten_seconds_are_not_eleven(runs):
     assert (40, 10.0) == (work.recent_calls, work.recent_own)
 
 
+def test_an_attribute_by_two_names_is_told_once(runs):
+    folder = runs("r")
+    points = []
+    for second in (1, 2):
+        time = str(START + second * 1_000_000_000)
+        names = [{"key": "cpython.gc.generation", "value": {"intValue": "2"}}, {"key": "generation", "value": {"stringValue": "2"}}]  # fmt: skip
+        points.append(
+            {"timeUnixNano": time, "startTimeUnixNano": str(START), "asInt": str(second), "attributes": names}
+        )
+    metric = {"name": "cpython.gc.collections", "sum": {"isMonotonic": True, "dataPoints": points}}
+    line = json.dumps({"resourceMetrics": [{"scopeMetrics": [{"metrics": [metric]}]}]}) + "\n"
+    (folder / "r" / "1" / "metrics.jsonl").write_text(line)
+    followed = Followed(str(folder), "r")
+    shown(followed)
+
+    assert ["garbage collections (2)"] == [one.label for one in Watch(followed).take(advanced=True).others]
+
+
 def test_all_of_a_run_is_loaded_and_who_waits_is_told(runs, monkeypatch):
     monkeypatch.setattr("otel_perf.view.live.SLICE", 100)
     seen = []

@@ -316,6 +316,7 @@ def _others(live: Live, process: Process, now: float) -> list[Sampled]:
         points = [(at, high) for at, high in zip(one["times"], one["high"], strict=True) if high is not None]
         label = one["label"] + (f" of {one['of']}" if one["of"] else "")
         inner = [pair.partition("=")[2] for pair in one["name"].partition("{")[2].removesuffix("}").split(",")]
+        inner = list(dict.fromkeys(inner))  # the collector's generation stands there by two names
         label += f" ({', '.join(inner)})" if inner != [""] else ""
         found.append(Sampled(one["name"], label, "–" if last is None else _bare(last, unit), points, str))
     return found

@@ -66,7 +66,8 @@ class Runtime:
         self.is_child = False  # of a fork
         self.endpoints: Any = None  # where records are sent, and
         self.sender: Any = None  # the thread that does
-        self.busy = self.ending = 0  # the thread that writes, and the one that ends the process
+        self.busy: set[int] = set()  # threads that write, or choose the run
+        self.ending = 0  # the one that ends the process
         self.signalled = (0, 0)  # a signal that came to one of them in the meantime, and to which
         self.how: dict[str, Any] = {}  # the process ended
         self.views = _takes_view(settings)  # the page is still to be started
@@ -166,12 +167,15 @@ class Runtime:
         """Do a *task* of ours on a thread of the program: nothing of it is recorded, and a signal waits for its end."""
         current = recorder.CURRENT.get()
         recorder.CURRENT.set(recorder.MUTED)
-        outer, self.busy = self.busy, get_ident()
+        thread = get_ident()
+        outer = thread in self.busy
         try:
+            self.busy.add(thread)
             task()
         finally:
             recorder.CURRENT.set(current)
-            self.busy = outer
+            if not outer:
+                self.busy.discard(thread)
 
     def write(self, final: bool, limit: float = EXIT_LIMIT, whole: bool = False) -> None:
         """Write what is finished; called by the worker, and once by the thread that ends the process.
@@ -192,7 +196,7 @@ class Runtime:
 
     def flush(self) -> None:
         """Write and share what is finished, on the thread that asks."""
-        if recorder.state.recording and self.busy != get_ident():  # else a signal came while this thread writes
+        if recorder.state.recording and get_ident() not in self.busy:  # else a signal came while this thread writes
             self.write(final=False)
 
     def end_start(self) -> None:
@@ -318,7 +322,7 @@ class Runtime:
         if _signal.getsignal(number) != self.on_signal:  # called by a handler that was set after ours: it decides
             self.flush()
             return
-        if get_ident() in (self.busy, self.ending):  # it would write from inside of what it interrupts
+        if self.is_busy(get_ident()):  # it would write from inside of what it interrupts
             self.signalled = (number, get_ident())
             return
         try:
@@ -333,10 +337,14 @@ class Runtime:
         _signal.signal(number, _signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
+    def is_busy(self, thread: int) -> bool:
+        """Say whether *thread* writes or ends the process."""
+        return thread in self.busy or thread == self.ending
+
     def obey(self) -> None:
         """Do what a signal asked for that came while this thread wrote."""
         number, thread = self.signalled
-        if number and get_ident() == thread and thread not in (self.busy, self.ending):
+        if number and get_ident() == thread and not self.is_busy(thread):
             self.signalled = (0, 0)
             self.on_signal(number, None)
 
@@ -402,7 +410,7 @@ class Runtime:
         if self.sender is not None:
             self.sender.let_go()
         self.worker, self.sender, self.work = 0, None, None
-        self.busy, self.ending, self.views = 0, 0, False
+        self.busy, self.ending, self.views = set(), 0, False
         self.loading = False
         self.signalled = (0, 0)
         self.stop = not self.settings.children

@@ -121,6 +121,44 @@ def test_a_fork_while_exporters_are_loaded_leaves_every_import_as_it_is(run_pyth
         assert "Traceback" not in result.stderr
 
 
+def test_sigterm_ends_a_process_whose_fork_chose_the_run_while_a_thread_wrote_first(run_python, recorded):
+    """Both wait for one import; the thread that forks is done before the other."""
+    result = run_python(
+        """
+        import os, signal, sys, threading, time
+        import otel_perf as perf
+        from otel_perf import runtime
+
+        def start(*_): raise RuntimeError("can't start new thread")
+
+        class Slow:
+            def find_spec(self, name, path=None, target=None):
+                if name == "otel_perf.export.folder":
+                    loading.set()
+                    time.sleep(0.5)
+
+        runtime.start = start  # so that these two threads are the first that write
+        loading = threading.Event()
+        sys.meta_path.insert(0, Slow())
+        perf.init(service="both")
+        perf.ready()
+        writes = threading.Thread(target=lambda: loading.wait() and perf.report())
+        writes.start()
+        pid = os.fork()
+        if not pid:
+            os._exit(0)
+        os.waitpid(pid, 0)
+        writes.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+        """,
+        options=["-W", "ignore"],
+    )
+
+    assert (-15, "", "") == (result.returncode, result.stdout, result.stderr)
+    assert recorded().one("startup")
+
+
 # --- many forks -------------------------------------------------------------------------------------------------------
 
 FORKS = 200

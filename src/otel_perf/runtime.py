@@ -405,11 +405,11 @@ class Runtime:
         self.alarm.acquire()
         self.making = RLock()
         self.begun, self.since, self.is_child = clock.now(), clock.wall_ns(), True
-        if self.work is not None:
-            self.work.let_go()
         if self.sender is not None:
             self.sender.let_go()
-        self.worker, self.sender, self.work = 0, None, None
+        self.worker, self.sender = 0, None
+        if self.work is not None:
+            self.work = self.work.of_a_child()
         self.busy, self.ending, self.views = set(), 0, False
         self.loading = False
         self.signalled = (0, 0)

@@ -334,7 +334,11 @@ class Work:
             self.writer.monitor.close()
         self.writer.close()
 
-    def let_go(self) -> None:
-        """Close in a child what the parent reads and writes with."""
+    def of_a_child(self) -> Work:
+        """Close in a child what the parent reads and writes with, and return the child's own.
+
+        From the rooms that are loaded: a program may have taken them out of sys.modules.
+        """
         self.writer.let_go()
         self._stop_explaining()
+        return Work(self.process)

@@ -518,3 +518,28 @@ def test_without_proc_the_start_is_recorded_and_what_cannot_be_read_is_absent(
     assert [1] == list(found.last("calls").values())
     values = [found.last(name) for name in ("process.memory.usage", "process.thread.count", "process.cpu.time")]
     assert all(value > 0 for each in values for value in each.values()), "what is not known is not zero"
+
+
+def test_a_child_writes_with_the_rooms_that_its_parent_has_loaded(run_python, recorded):
+    """A program that takes them out of sys.modules would have it load others, which know of no record."""
+    result = run_python(
+        """
+        import os, sys
+        import otel_perf as perf
+        perf.init(service="modules")
+        perf.ready()
+        work = perf.profile(span_threshold=0)(lambda: None)
+        perf.report()
+        for name in [name for name in sys.modules if name.partition(".")[0] == "otel_perf"]:
+            del sys.modules[name]
+        pid = os.fork()
+        if not pid:
+            work()
+            sys.exit()
+        os.waitpid(pid, 0)
+        """,
+        env={"OTEL_PERF_METRICS": "0"},
+    )
+
+    assert (0, "") == (result.returncode, result.stderr)
+    assert 1 == recorded().count("<lambda>"), [span["name"] for span in recorded().spans]

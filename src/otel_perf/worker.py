@@ -315,6 +315,7 @@ class Work:
     def begin_again(self) -> None:
         """Go on with the settings and the endpoints of the program's own init()."""
         process = self.process
+        self._monitors = process.settings.metrics  # for what has not begun yet
         if self.explainer is not None and not process.settings.ready_when:
             self.explainer.may_speak()
         if self.writer.monitor is not None:

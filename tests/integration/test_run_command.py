@@ -824,6 +824,29 @@ def test_init_of_the_program_counts_as_the_first(write, run_program, spans_of, t
     assert_whole_tree(spans)
 
 
+@pytest.mark.parametrize("wait", [0, 0.2], ids=["before we write", "after we wrote"])
+def test_switch_of_the_samples_that_the_program_sets_before_init_counts(wait, write, run_program, metrics_of, tmp_path):
+    write(
+        "program.py",
+        f"""
+        import os, time
+        time.sleep({wait})
+        os.environ["OTEL_PERF_METRICS"] = "0"
+        import otel_perf as perf
+        perf.init("shop")
+        time.sleep(0.6)
+        """,
+    )
+    source = str(Path(__file__).resolve().parents[2] / "src")
+
+    result = run_program([sys.executable, "program.py"], env={"PYTHONPATH": source})
+
+    assert (b"", 0) == (result.stderr, result.returncode)
+    names = {point["metric"] for point in metrics_of(tmp_path)}
+    assert "otel_perf.self.cpu_time" in names
+    assert "process.memory.usage" not in names
+
+
 def test_nothing_is_recorded_when_the_sdk_is_disabled(run_program, tmp_path, processes):
     result = run_program([sys.executable, "-c", "print(1)"], env={"OTEL_SDK_DISABLED": "true"})
 

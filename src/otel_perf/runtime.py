@@ -658,13 +658,14 @@ def report() -> str:
     folder = None if _runtime.work is None else _runtime.work.writer.folder
     if folder is None:
         return "otel-perf: nothing is recorded yet"
-    from .analysis.report import report_text
-
-    token = recorder.CURRENT.set(recorder.MUTED)  # what it imports is ours, not the program's
+    current = recorder.CURRENT.get()
+    recorder.CURRENT.set(recorder.MUTED)  # what that imports is not the program's
     try:
+        from .analysis.report import report_text
+
         return report_text(folder.path)
     finally:
-        recorder.CURRENT.reset(token)
+        recorder.CURRENT.set(current)
 
 
 def shutdown() -> None:

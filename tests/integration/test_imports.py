@@ -321,7 +321,7 @@ def test_import_timing_can_be_switched_off(module, spans_after):
     assert [] == [span for span in spans if span["name"].startswith("import ")]
 
 
-def test_our_own_modules_and_what_they_load_are_no_imports_of_the_program(spans_after):
+def test_our_own_modules_and_what_they_load_are_no_imports_of_the_program(spans_after, tmp_path):
     """Report, context bridge, light tracer and the log line of a slow operation are loaded on the program's thread."""
     spans = spans_after(
         """
@@ -331,8 +331,10 @@ def test_our_own_modules_and_what_they_load_are_no_imports_of_the_program(spans_
         import opentelemetry.trace as api
         with api.get_tracer("t").start_as_current_span("s"):
             pass
+        before = set(sys.modules)
         perf.report()
         assert "dataclasses" in sys.modules
+        open("loaded.txt", "w").write(" ".join(set(sys.modules) - before))
         perf.ready()
         """,
         env={"OTEL_PERF_IMPORT_THRESHOLD": "0"},
@@ -344,6 +346,7 @@ def test_our_own_modules_and_what_they_load_are_no_imports_of_the_program(spans_
     assert "import opentelemetry.trace" in names
     assert set() == {name for name in names if "otel_perf" in name}
     assert set() == names & {"import logging", "import dataclasses"}
+    assert set() == names & {f"import {module}" for module in (tmp_path / "loaded.txt").read_text().split()}
 
 
 def test_shutdown_puts_the_interpreter_s_own_function_back(run_python):

@@ -35,6 +35,7 @@ SENDING = (  # any of these has records sent
 )  # fmt: skip
 END, ENDED = "otel_perf.end", "otel_perf.process.ended"
 USABLE = "otel_perf.startup.usable"
+SHUTDOWN = -1  # asked for by a signal's handler: in the place of the signal's number
 
 load_time = 0.0  # seconds that this room took to load, if a name of the package was what loaded it
 _runtime: Runtime | None = None
@@ -148,8 +149,11 @@ class Runtime:
                 self.load().run()
         except BaseException as error:  # noqa: BLE001  # never in the host's face; the exit writes what is left
             self.complain("worker", error)
+            self.start_after = clock.now() + START_AGAIN
         finally:
             self.worker = 0
+            if not self.stop:  # it failed: a later record tries again
+                recorder.state.idle = True
             ended.release()
 
     def load(self) -> Work:
@@ -185,18 +189,24 @@ class Runtime:
             limit: seconds that another thread that writes is waited for.
             whole: with the statistics, whenever those are due.
         """
+        if get_ident() in self.busy and not final:  # a signal came while this thread writes
+            return
         if not self.writing.acquire(True, limit):
             return
         try:
             since = system.thread_time()
             self.at_work(lambda: self.load().write(final, whole, since))
+        except Exception as error:
+            if get_ident() == self.worker:  # it ends by that
+                raise
+            self.complain("worker", error)
         finally:
             self.writing.release()
         self.obey()
 
     def flush(self) -> None:
         """Write and share what is finished, on the thread that asks."""
-        if recorder.state.recording and get_ident() not in self.busy:  # else a signal came while this thread writes
+        if recorder.state.recording:
             self.write(final=False)
 
     def end_start(self) -> None:
@@ -220,13 +230,16 @@ class Runtime:
         if cause in self.complained:
             return
         self.complained.add(cause)
-        from .errors import say
-
         if isinstance(what, OSError) and cause == "folder":
             what = f"cannot write the run folder {what.filename or self.base}: {what.strerror}; records are dropped"
         elif isinstance(what, BaseException):
             what = f"internal error in the {cause}, records may be missing: {type(what).__name__}: {what}"
-        say(what)
+        try:
+            from .errors import say
+
+            say(what)
+        except Exception:  # noqa: BLE001  # nothing can be loaded: there are no files left, or an import hook fails
+            _say(what)
 
     # --- ending ------------------------------------------------------------------------------------------------------
 
@@ -275,6 +288,23 @@ class Runtime:
         finally:
             self.ending = outer
         self.obey()
+
+    def shutdown(self) -> None:
+        """End now; from a signal's handler that interrupts the loading of what writes, when that is over."""
+        if self.is_inside():
+            self.signalled = self.signalled if self.signalled[0] else (SHUTDOWN, get_ident())
+            return
+        try:
+            self.end("shutdown")
+        except Exception as error:  # noqa: BLE001
+            self.complain("shutdown", error)
+            return
+        atexit.unregister(self.at_exit)
+        imports.uninstall()
+
+    def is_inside(self) -> bool:
+        """Say whether a handler of a signal asks, from inside of this thread's loading of what writes."""
+        return get_ident() in self.busy and is_importing(get_ident())
 
     def halt(self, limit: float) -> None:
         """Stop the worker; wait at most *limit* seconds for it."""
@@ -342,11 +372,14 @@ class Runtime:
         return thread in self.busy or thread == self.ending
 
     def obey(self) -> None:
-        """Do what a signal asked for that came while this thread wrote."""
+        """Do what a signal, or its handler, asked for that came while this thread wrote."""
         number, thread = self.signalled
         if number and get_ident() == thread and not self.is_busy(thread):
             self.signalled = (0, 0)
-            self.on_signal(number, None)
+            if number == SHUTDOWN:
+                self.shutdown()
+            else:
+                self.on_signal(number, None)
 
     # --- fork --------------------------------------------------------------------------------------------------------
 
@@ -361,7 +394,7 @@ class Runtime:
             while self.worker not in (0, get_ident()) and is_importing(self.worker) and clock.now() < over:
                 self.ended.acquire(True, 0.005)
             system.until_gone(self.thread)
-        if self.settings.children and not self.run:
+        if self.settings.children and not self.run and not self.is_inside():
             self.at_work(self.choose_run)
             self.obey()
         start = startup.current
@@ -375,8 +408,8 @@ class Runtime:
         """Make the run's folder: what this process forks belongs to the same run."""
         try:
             self.load().writer.choose_run()
-        except OSError as error:
-            self.complain("folder", error)
+        except Exception as error:  # noqa: BLE001  # the child chooses
+            self.complain("folder" if isinstance(error, OSError) else "fork", error)
 
     def after_fork_here(self) -> None:
         """Go on in the parent; from 3.12 the thread starts with the next record, since the warning is still to come."""
@@ -630,6 +663,14 @@ def _report_complaints(runtime: Runtime) -> None:
         runtime.complain(text, text)
 
 
+def _say(what: object) -> None:
+    """Write one line to stderr, as errors.say() does, with nothing that is still to be loaded."""
+    try:
+        sys.stderr.write(f"otel-perf: {ascii(str(what))[1:-1]}\n")
+    except Exception:  # noqa: BLE001  # it may be closed, or None
+        return
+
+
 def ready() -> None:
     """End the start: the program is ready. The root span is on disk within a second; a second call does nothing."""
     if startup.current is not None and recorder.state.recording:
@@ -671,9 +712,7 @@ def report() -> str:
 def shutdown() -> None:
     """Stop recording: end the start and what is open, write everything. A second call does nothing."""
     if _runtime is not None:
-        _runtime.end("shutdown")
-        atexit.unregister(_runtime.at_exit)
-        imports.uninstall()
+        _runtime.shutdown()
 
 
 def _before_fork() -> None:

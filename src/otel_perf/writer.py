@@ -74,6 +74,8 @@ class Writer:
                 self._write_batch(batch)
             except Exception as error:  # noqa: BLE001
                 self._failed(error)
+            if not self._is_pending(batch):
+                return
             del self._pending[0]
             written = self._written
             self.refused += len(batch) - written
@@ -89,12 +91,18 @@ class Writer:
 
         folder = self.open()
         for line, done, _ in otlp_json.trace_lines(self._resource, self._scope(), records):
+            if not self._is_pending(records):
+                return
             if not line or self._put("traces.jsonl", line, done):
                 self._written += done
             else:
                 self.complain(
                     "limit", f"the run folder's limit of {folder.limit} bytes is reached; records are dropped"
                 )
+
+    def _is_pending(self, batch: list[Any]) -> bool:
+        """Say whether *batch* is still to be written: else a signal's handler, that called shutdown(), has done so."""
+        return bool(self._pending) and self._pending[0] is batch
 
     def _put(self, name: str, line: bytes, records: int) -> bool:
         """Write a line; where there is no room, look once a second whether others have left some."""
@@ -305,8 +313,9 @@ class Writer:
         if self.folder is None:
             from .export import folder
 
+            if not self._resource:  # before the folder: a handler's shutdown() may write the rest from in between
+                self.describe()
             self.folder = folder.create_process(self.choose_run(), self.process.settings.folder_limit)
-            self.describe()
             self.on_open()
         return self.folder
 

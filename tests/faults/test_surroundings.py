@@ -520,6 +520,58 @@ def test_without_proc_the_start_is_recorded_and_what_cannot_be_read_is_absent(
     assert all(value > 0 for each in values for value in each.values()), "what is not known is not zero"
 
 
+@linux
+@pytest.mark.parametrize("then", ["time.sleep(0.3)", "perf.report()", "perf.shutdown()", "os.fork() or os._exit(0)"])
+def test_a_program_without_a_file_left_before_the_first_line_is_told_so_and_goes_on(then, run_python):
+    """What writes cannot be loaded, nor what would say so."""
+    result = run_python(
+        f"""
+        import importlib, os, resource, sys, time
+        import otel_perf as perf
+        loading = importlib._bootstrap._get_module_lock("otel_perf.worker")
+        loading.acquire()
+        perf.init(service="files")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        loading.release()
+        perf.ready()
+        {then}
+        print("on")
+        """
+    )
+
+    assert (0, "on\n") == (result.returncode, result.stdout)
+    lines = result.stderr.splitlines()
+    assert lines
+    assert all(line.startswith("otel-perf: ") and "Too many open files" in line for line in lines), result.stderr
+
+
+@linux
+def test_a_program_that_has_files_again_is_recorded_from_then_on(run_python, recorded):
+    result = run_python(
+        """
+        import glob, importlib, resource, time
+        import otel_perf as perf
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        loading = importlib._bootstrap._get_module_lock("otel_perf.worker")
+        loading.acquire()
+        perf.init(service="files")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+        loading.release()
+        perf.ready()
+        time.sleep(0.3)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        until = time.monotonic() + 10
+        while not glob.glob(".otel-perf/*/*/traces.jsonl") and time.monotonic() < until:
+            with perf.profile("later", span_threshold=0):
+                time.sleep(0.1)
+        print(len(glob.glob(".otel-perf/*/*/traces.jsonl")))
+        """
+    )
+
+    assert (0, "1\n") == (result.returncode, result.stdout), result.stderr
+    assert recorded().one("startup")
+
+
 def test_a_child_writes_with_the_rooms_that_its_parent_has_loaded(run_python, recorded):
     """A program that takes them out of sys.modules would have it load others, which know of no record."""
     result = run_python(

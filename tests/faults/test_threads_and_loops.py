@@ -581,3 +581,44 @@ def test_an_event_that_is_noted_at_each_call_inside_writing_in_turn_is_written_o
     assert 30 < calls < 1999
     wanted = [("test.early", at) for at in range(1, calls + 1)] + [("test.late", at) for at in range(1, calls)]
     assert sorted(wanted) == sorted(events)
+
+
+@posix
+def test_a_handler_that_shuts_down_at_each_call_inside_the_first_writing_loses_nothing(record, tmp_path):
+    """The rooms that write are being loaded: what a handler finds of them is half of each."""
+    program = """
+        import json, traceback
+        from otel_perf import runtime
+
+        def start(*_): raise RuntimeError("can't start new thread")
+
+        runtime.start = start  # so that this thread is the first that writes
+        perf.init(service="handlers")
+        perf.ready()
+
+        @perf.profile(span_threshold=0)
+        def work(): pass
+
+        def child(at):
+            work()
+            places = interrupted(at, perf.shutdown, perf.report)
+            os.write(write, b"." if runtime._runtime.over else b"?")
+            sys.exit(int(places < at))
+
+        read, write = os.pipe()
+        children = 0
+        for at in range(1, 600, 4):
+            pid = os.fork()
+            if not pid: child(at)
+            if status := os.waitpid(pid, 0)[1]: break
+            children += 1
+        print(json.dumps([children, os.waitstatus_to_exitcode(status), os.read(read, 600).count(b".")]))
+    """
+    environment = {"OTEL_PERF_RUN": str(tmp_path / ".otel-perf" / "run")}
+    (tmp_path / ".otel-perf" / "run").mkdir(parents=True)
+    (children, status, over), found = record(AT_A_CALL + textwrap.dedent(program), env=environment, timeout=60)
+
+    assert children > 100
+    assert (children, 0) == (over, status)
+    assert children == len({span["resource"]["service.instance.id"] for span in found.spans if span["name"] == "work"})
+    assert children == found.count("work")

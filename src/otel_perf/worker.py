@@ -258,9 +258,14 @@ class Work:
             start.release()
         taken = recorder.drain()
         if writer.root_due:
-            if process.settings.strict and self.explainer is None:
-                self.watch()  # the process ends before the worker has
-            taken = self._of_the_start(taken)
+            whole = taken
+            try:
+                if process.settings.strict and self.explainer is None:
+                    self.watch()  # the process ends before the worker has
+                taken = self._of_the_start(taken)
+            except BaseException:  # Ctrl-C: they are written at the end, without an explanation
+                recorder.finished[:0] = whole
+                raise
         writer.records(taken)
         if process.sender is not None:
             recorder.state.cpu_time += process.sender.take_cpu_time()

@@ -622,3 +622,32 @@ def test_a_handler_that_shuts_down_at_each_call_inside_the_first_writing_loses_n
     assert (children, 0) == (over, status)
     assert children == len({span["resource"]["service.instance.id"] for span in found.spans if span["name"] == "work"})
     assert children == found.count("work")
+
+
+def test_ctrl_c_inside_the_explanation_of_a_start_loses_no_record(run_python, recorded):
+    result = run_python(
+        """
+        import otel_perf as perf
+        from otel_perf import explain, runtime
+
+        def start(*_): raise RuntimeError("can't start new thread")
+
+        def interrupt(*_):
+            explain.Explainer.explain = whole
+            raise KeyboardInterrupt
+
+        runtime.start = start  # so that this thread is the first that writes
+        whole, explain.Explainer.explain = explain.Explainer.explain, interrupt
+        perf.init(service="interrupted", phases=["Load"], strict=True)
+        with perf.phase("Load"):
+            pass
+        perf.ready()
+        try:
+            perf.report()
+        except KeyboardInterrupt:
+            print("interrupted")
+        """
+    )
+
+    assert (0, "interrupted\n") == (result.returncode, result.stdout), result.stderr
+    assert ["Load", "startup"] == sorted(span["name"] for span in recorded().spans)

@@ -584,8 +584,11 @@ def test_an_event_that_is_noted_at_each_call_inside_writing_in_turn_is_written_o
 
 
 @posix
-def test_a_handler_that_shuts_down_at_each_call_inside_the_first_writing_loses_nothing(record, tmp_path):
-    """The rooms that write are being loaded: what a handler finds of them is half of each."""
+def test_a_handler_that_shuts_down_at_each_call_inside_the_first_writing_loses_nothing(run_python, spans_of, tmp_path):
+    """The rooms that write are being loaded: what a handler finds of them is half of each.
+
+    One that comes between a line's write and its end writes that line again.
+    """
     program = """
         import json, traceback
         from otel_perf import runtime
@@ -616,12 +619,16 @@ def test_a_handler_that_shuts_down_at_each_call_inside_the_first_writing_loses_n
     """
     environment = {"OTEL_PERF_RUN": str(tmp_path / ".otel-perf" / "run")}
     (tmp_path / ".otel-perf" / "run").mkdir(parents=True)
-    (children, status, over), found = record(AT_A_CALL + textwrap.dedent(program), env=environment, timeout=60)
+    text = "import otel_perf as perf\n" + AT_A_CALL + textwrap.dedent(program)
+    result = run_python(text, env=environment, timeout=60)
 
+    assert (0, "") == (result.returncode, result.stderr)
+    children, status, over = json.loads(result.stdout)
     assert children > 100
     assert (children, 0) == (over, status)
-    assert children == len({span["resource"]["service.instance.id"] for span in found.spans if span["name"] == "work"})
-    assert children == found.count("work")
+    written = [span for span in spans_of(tmp_path) if span["name"] == "work"]
+    assert children == len({span["span_id"] for span in written})
+    assert children == len({span["resource"]["service.instance.id"] for span in written})
 
 
 def test_ctrl_c_inside_the_explanation_of_a_start_loses_no_record(run_python, recorded):

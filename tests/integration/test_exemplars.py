@@ -14,7 +14,7 @@ import pytest
 
 from otel_perf.export import endpoint
 from otel_perf.export.decode import read_points
-from otel_perf.export.follow import Follower
+from otel_perf.export.follow.follower import Follower
 from otel_perf.export.json_values import Skipped
 from otel_perf.export.otlp_json import count_points
 

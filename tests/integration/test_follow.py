@@ -17,8 +17,9 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 
 from otel_perf.export import endpoint
 from otel_perf.export.folder import RunFolder
-from otel_perf.export.follow import Follower, Sender, send_rest_as_json
 from otel_perf.export.follow.files import is_waiting, mark, unsent_records
+from otel_perf.export.follow.follower import Follower, send_rest_as_json
+from otel_perf.export.follow.sender import Sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -440,7 +441,7 @@ def test_after_sigkill_in_the_middle_everything_arrives_and_one_request_at_most_
         import sys
         sys.path.insert(0, {SRC!r})
         from otel_perf.export import endpoint
-        from otel_perf.export.follow import Follower
+        from otel_perf.export.follow.follower import Follower
         follower = Follower([{str(folder)!r}], endpoint.load({there.url(protocol)!r}, {protocol!r}, {{}}))
         while follower.step() == 0.0:
             pass
@@ -787,7 +788,7 @@ import _thread
 def refuse(*words): raise RuntimeError("can't start new thread at interpreter shutdown")
 _thread.start_new_thread = refuse
 from otel_perf.export import endpoint
-from otel_perf.export.follow import send_rest_as_json
+from otel_perf.export.follow.follower import send_rest_as_json
 assert send_rest_as_json([{str(folder)!r}], endpoint.load({there.http!r}, None, {{}}), 5.0, print)
 """
     )

@@ -10,8 +10,9 @@ import time
 import pytest
 
 from otel_perf.export import endpoint
-from otel_perf.export.follow import Follower, stream
+from otel_perf.export.follow import stream
 from otel_perf.export.follow.files import read_lines
+from otel_perf.export.follow.follower import Follower
 from otel_perf.export.parts import earlier_name
 
 PROGRAM = """

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from otel_perf.export import endpoint
-from otel_perf.export.follow import Follower, stream
+from otel_perf.export.follow import stream
+from otel_perf.export.follow.follower import Follower
 from otel_perf.export.follow.starts import ROOT
 from otel_perf.export.otlp_json import SENT_BY
 

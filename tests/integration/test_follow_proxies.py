@@ -11,7 +11,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_perf.export import endpoint
-from otel_perf.export.follow import Follower
+from otel_perf.export.follow.follower import Follower
 
 SPANS = 3_000
 

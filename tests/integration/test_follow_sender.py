@@ -23,7 +23,7 @@ SRC = str(Path(__file__).resolve().parents[2] / "src")
 BEGIN = """
     import atexit, os, sys, time
     import otel_perf as perf
-    from otel_perf.export.follow import Sender
+    from otel_perf.export.follow.sender import Sender
 
     def close(sender, limit, close=Sender.close):
         begun = time.perf_counter()

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from otel_perf.export import endpoint
-from otel_perf.export.follow import Follower, stream
+from otel_perf.export.follow import stream
+from otel_perf.export.follow.follower import Follower
 
 PROTOCOLS = ("http/protobuf", "grpc", "http/json")
 every_protocol = pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -6,13 +6,5 @@
                               └▶ exporters.py, as_json.py           one request and what became of it: outcome.py
 
 files.py keeps how far each file came, pace.py keeps the thread from standing in the application's way. Nothing heavy is
-loaded before there is something to send: importing this package loads none of OpenTelemetry.
+loaded before there is something to send: importing its rooms loads none of OpenTelemetry.
 """
-
-from __future__ import annotations
-
-from .files import is_marked, mark
-from .follower import Follower, send_rest_as_json
-from .sender import Sender
-
-__all__ = ["Follower", "Sender", "is_marked", "mark", "send_rest_as_json"]

@@ -443,8 +443,7 @@ def _unit_of(instrument: str) -> str:
 
 def _in_a_profiled_call() -> bool:
     """Say whether a thread is inside a profiled function: its wrapper is on the stack."""
-    wrappers = sys.modules.get(f"{__package__}.wrappers")
-    file = None if wrappers is None else wrappers.FILE
+    file = getattr(sys.modules.get(f"{__package__}.wrappers"), "FILE", None)  # it may just be loaded
     for frame in sys._current_frames().values():  # noqa: SLF001
         below: Any = frame
         while below is not None:

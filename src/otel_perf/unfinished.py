@@ -88,8 +88,7 @@ def found(moment: float) -> list[tuple[Frame, str, int]]:
 
 def _on_the_stacks() -> Iterator[tuple[Frame, str, int]]:
     """Yield the frames of calls and imports that threads are in, each with the place of the program that it is at."""
-    wrappers = sys.modules.get(f"{__package__}.wrappers")
-    ours = None if wrappers is None else wrappers.FILE
+    ours = getattr(sys.modules.get(f"{__package__}.wrappers"), "FILE", None)  # it may just be loaded
     hook = imports.hook_code()
     steps = 0
     for top in sys._current_frames().values():  # noqa: SLF001  # the interpreter's own way to see them

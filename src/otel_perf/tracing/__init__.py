@@ -78,9 +78,9 @@ def owner() -> str:
 
 def close_open(interrupted: bool) -> None:
     """End the spans of the plain API that are still open: the process ends."""
-    light = sys.modules.get(f"{__name__}.light")
-    if light is not None:
-        light.close_open(interrupted)
+    close = getattr(sys.modules.get(f"{__name__}.light"), "close_open", None)  # it may just be loaded
+    if close is not None:
+        close(interrupted)
 
 
 def join_late() -> None:

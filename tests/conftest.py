@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest.runner import runtestprotocol
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -99,6 +100,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if any(item.path.is_relative_to(place) for place in long):
             item.add_marker(pytest.mark.slow)
 
+
+# An example's time says how busy the machine is; all else is as Hypothesis has it, in CI and elsewhere.
+settings.register_profile("ours", parent=settings(), deadline=None)
+settings.load_profile("ours")
 
 # --- tests that others on the machine can disturb ---------------------------------------------------------
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 COMPLETED, DIED = "otel_perf.startup.completed", "otel_perf.startup.died"
 INFO, ERROR = 9, 17  # severity numbers
+OWN_CODE = "own code of the program"  # what the start itself is as a bottleneck
 SIGNALS = {1: "SIGHUP", 2: "SIGINT", 15: "SIGTERM"}
 
 
@@ -85,9 +86,13 @@ def of_the_start(root: Any, how: dict[str, Any]) -> tuple[str, int, dict[str, An
     fields |= {key: says[key] for key in keys if key in says}
     body = f"started in {duration(took)}"
     if "otel_perf.bottleneck" in says:
-        most = says["otel_perf.bottleneck"]
-        body += f"; what held it up most: {'own code of the program' if most == 'startup' else most}"
+        body += f"; what held it up most: {bottleneck_title(says['otel_perf.bottleneck'])}"
     return COMPLETED, INFO, fields, body
+
+
+def bottleneck_title(name: str) -> str:
+    """Return what a reader is told of the attribute ``otel_perf.bottleneck``."""
+    return OWN_CODE if name == "startup" else name
 
 
 def _exception(error: BaseException) -> dict[str, Any]:

@@ -58,8 +58,8 @@ class Writer:
         self._written = 0  # records of the batch under way that are on the disk
 
     def waits(self) -> bool:
-        """Say whether something is written already, or is to be."""
-        return self.folder is not None or bool(recorder.finished or self._pending)
+        """Say whether something is written already, or taken to be."""
+        return self.folder is not None or bool(self._pending)
 
     # --- records -----------------------------------------------------------------------------------------------------
 

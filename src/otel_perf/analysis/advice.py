@@ -11,6 +11,8 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from otel_perf.ending import OWN_CODE
+
 from .critical import Step, bottlenecks, follow, is_own, join, walk
 from .model import number_of, text_of
 from .sources import DEFINITIONS, Sources, shown
@@ -241,7 +243,7 @@ class _Advisor:
             told.append(shown(file, line))
         if group.kind == "import" and len(group.heads) == 1:
             told += self._needed(first)
-        title = "own code of the program" if group.kind == "startup" else group.name
+        title = OWN_CODE if group.kind == "startup" else group.name
         if group.kind == "phase" and any(child.on_path for step in group.heads for child in step.children):
             title += " (own code)"
         return Bottleneck(group, title, ", ".join(told), file, line)

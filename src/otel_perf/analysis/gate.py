@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from otel_perf.amounts import amount, far_over, percent, short
 from otel_perf.budgets import CPU, DEFAULTS, PHASE, STARTUP, TRACKED, VALUE
+from otel_perf.ending import bottleneck_title
 from otel_perf.export.decode import read_points
 from otel_perf.export.json_values import Skipped
 from otel_perf.export.runs import METRICS
@@ -200,8 +201,7 @@ def _startup(budget: Budget, process: Process, start: Start | None) -> Judged:
     bottleneck = text_of(process.root_attributes, "otel_perf.bottleneck")
     part = number_of(process.root_attributes, "otel_perf.bottleneck.share")
     if exceeded and bottleneck and part is not None:
-        most = "own code of the program" if bottleneck == "startup" else bottleneck
-        reason += f"; {most} took {part:.0%} of it"
+        reason += f"; {bottleneck_title(bottleneck)} took {part:.0%} of it"
     return Judged(budget, "exceeded" if exceeded else "ok", limit, verdict.seconds, "s", reason)
 
 
@@ -356,13 +356,13 @@ class _Metrics:
         series = self.series.get(VALUE, {}).values()
         chosen = [numbers for numbers in series if text_of(numbers.last.attributes, "budget") == budget.name]
         if not chosen:
-            reason = (
-                f"this process judged no second in which no tracked work ran; {budget.name} = false switches it off"
-            )
+            reason, mend = "this process judged no second in which no tracked work ran", ""
             if budget.idle == TRACKED and DURATION not in self.process.points:
-                mend = "perf.profile, perf.operation and perf.phase are; " + reason.partition("; ")[2]
-                reason = f"nothing in this process is tracked work, so nobody knows when it was idle; {mend}"
-            return _unknown(budget, reason if budget.name in DEFAULTS else reason.partition(";")[0], recorded=False)
+                reason = "nothing in this process is tracked work, so nobody knows when it was idle"
+                mend = "perf.profile, perf.operation and perf.phase are; "
+            if budget.name in DEFAULTS:
+                reason += f"; {mend}{budget.name} = false switches it off"
+            return _unknown(budget, reason, recorded=False)
         return _over_time(budget, chosen[0].values(), "{cpu}" if budget.instrument == CPU else budget.unit, GAP)
 
     def _of_histogram(self, budget: Budget, point: Point) -> Judged:

@@ -260,8 +260,7 @@ def _send(one: Reach, limit: Any) -> Outcome:
     if target.protocol == "http/json":
         from otel_perf.export.follow.as_json import JsonExporter
 
-        with _loading:
-            exporter = JsonExporter(target)
+        exporter = JsonExporter(target)
         one.begun = time.monotonic()
         outcome = exporter.send([], limit.at)
     else:
